@@ -1,0 +1,42 @@
+"""What can go wrong for a user, by who must act: one root, four leaves.
+
+Knows: exit statuses (DESIGN: 2 usage, 3 input, 4 output, 70 a defect of ours) and how a message reads.
+Does not know: where messages go.
+"""
+
+from __future__ import annotations
+
+
+class FlowshardError(Exception):
+    """What happened, in one line without a trailing period, and what to do next (``hint``)."""
+
+    status = 70
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(FlowshardError):
+    """The command line asks for something that cannot be done. Nothing was written."""
+
+    status = 2
+
+
+class CaptureError(FlowshardError):
+    """An input is damaged or unreadable. What could be read of it was processed."""
+
+    status = 3
+
+
+class OutputError(FlowshardError):
+    """Output failed: permission, disk full, a folder that is in use."""
+
+    status = 4
+
+
+class InternalError(FlowshardError):
+    """A defect of flowshard: a process died, or the accounting identity does not hold."""
+
+    status = 70

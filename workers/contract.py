@@ -1,0 +1,259 @@
+"""What the stages say to one another: batches of packets in, tables of events out.
+
+Knows: the columns of every table, their dtypes and units, the layout of a flow key.
+Does not know: files, sockets, names, how anything is computed.
+Invariant: all columns of one table have the same length, and a payload is always a reference
+(slab, start, size) into a mapped file, never bytes.
+
+Coordinates. A *packet number* counts every record of the input from 1, over all its files.
+A *connection* is known by the packet number of its first packet. A *stream* is one direction of a
+connection: ``connection << 1 | direction``, direction 0 being that of the connection's first packet.
+An *offset* is a signed 64-bit distance from the sequence number at which the stream was first
+believed to start; it never shifts. ``Rebases`` moves the stream's origin below 0 when an earlier
+byte turns up in the reorder window, so a byte's place in the file is ``offset - origin``.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+U8: TypeAlias = NDArray[np.uint8]
+U16: TypeAlias = NDArray[np.uint16]
+U32: TypeAlias = NDArray[np.uint32]
+U64: TypeAlias = NDArray[np.uint64]
+I64: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+SHARDS: Final = 256
+"""Virtual shards. Worker ``shard % N`` and writer ``shard % M`` serve one."""
+
+
+# TCP flag bits (RFC 9293, section 3.1).
+FIN: Final = 0x01
+SYN: Final = 0x02
+RST: Final = 0x04
+PSH: Final = 0x08
+ACK: Final = 0x10
+URG: Final = 0x20
+
+
+class Key(IntEnum):
+    """Columns of a flow key: six 64-bit words, compared whole.
+
+    Endpoint a is the smaller of the two by (high, low, port). An IPv4 address is its 32-bit number
+    in the low word. ``PORTS`` is ``a_port << 16 | b_port``; its upper half is kept for overlay ids.
+    ``NET`` is the IP version (4 or 6) in bits 0 to 3, the number of VLAN tags in bits 4 to 7, and
+    up to four 12-bit VLAN ids from bit 8 on, the outermost first. Priority bits are left out.
+    """
+
+    A_HIGH = 0
+    A_LOW = 1
+    B_HIGH = 2
+    B_LOW = 3
+    PORTS = 4
+    NET = 5
+
+
+KEY_WORDS: Final = len(Key)
+
+
+class PacketBatch(NamedTuple):
+    """TCP segments of one stretch of the input, for one worker. Columns of equal length n.
+
+    ``flow`` indexes the three tables of distinct flows, whose length is u <= n. ``side`` is 0 when
+    endpoint a sent the segment. Three columns are differences, nearly always 0, so that they cost
+    nothing on the wire: the packet clock (a bounded running maximum of the packets' times) is
+    ``time + lag``; ``size - missing`` bytes of the payload were captured; ``length - clipped``
+    bytes of the frame were.
+    """
+
+    number: int  # of the batch, from 0; the same for every worker's part of it
+    slab: int  # which mapped file ``start`` points into
+    clock: int  # ns; the packet clock at the end of the stretch, other workers' packets included
+    keys: U64  # (u, 6), see Key
+    hashes: U64  # (u,) keyed hash of the key
+    shards: U8  # (u,) virtual shard
+    flow: U32  # (n,) index into keys
+    packet: U64  # (n,) packet number, rising
+    time: I64  # (n,) ns since 1970-01-01
+    lag: I64  # (n,) ns
+    seq: U32
+    ack: U32
+    flags: U8
+    side: U8
+    start: U64  # place of the payload's first byte in the slab
+    size: U32  # payload bytes, as IP counts them
+    missing: U32  # payload bytes that the capture cut off
+    mac: U16  # how far before ``start`` the two 6-byte MAC addresses stand; 0: there are none
+    length: U32  # frame bytes on the wire
+    clipped: U32  # frame bytes that the capture cut off
+
+
+class Opened(NamedTuple):
+    """A stream's first payload: it will have a file. All that its name and its record need."""
+
+    stream: U64
+    shard: U8
+    key: U64  # (k, 6)
+    side: U8  # 0: the key's endpoint a is the source
+    counter: U32  # how many connections with payload this tuple had before
+    time: I64  # ns; the connection's first packet
+    start: U64  # place of the first payload byte
+    mac: U16
+
+
+class Data(NamedTuple):
+    """New bytes of a stream, each offset at most once. In capture order within a stream.
+
+    Data at the frontier moves the frontier on by its size without a word.
+    """
+
+    stream: U64
+    shard: U8
+    offset: I64
+    start: U64
+    size: U32
+    packet: U64
+    time: I64  # ns
+
+
+class Overlaps(NamedTuple):
+    """Bytes of a segment that lie where the stream already has bytes. In capture order."""
+
+    stream: U64
+    shard: U8
+    offset: I64
+    start: U64
+    size: U32
+    packet: U64
+
+
+class Frontiers(NamedTuple):
+    """At the end of the batch all of the stream below ``offset`` has arrived or was given up.
+
+    Only of streams of which Data alone does not say so, once a batch at most.
+    """
+
+    stream: U64
+    shard: U8
+    offset: I64
+
+
+class Gaps(NamedTuple):
+    """Bytes given up: the frontier steps over them. What still comes fills the hole in the file."""
+
+    stream: U64
+    shard: U8
+    offset: I64
+    size: I64
+    reason: U8  # GapReason
+
+
+class Rebases(NamedTuple):
+    """A midstream stream starts lower than was believed: its origin moves down to ``origin`` (<= 0)."""
+
+    stream: U64
+    shard: U8
+    origin: I64
+
+
+class Parts(NamedTuple):
+    """The holes below ``offset`` are too large to lay out: a new file of the stream starts there."""
+
+    stream: U64
+    shard: U8
+    offset: I64
+
+
+class Runs(NamedTuple):
+    """A contiguous range that the finished stream has, and where its first byte was captured."""
+
+    stream: U64
+    shard: U8
+    offset: I64
+    size: I64
+    slab: U16
+    start: U64
+
+
+class Closed(NamedTuple):
+    """A stream is finished: its final numbers. Only of streams that were opened.
+
+    ``seen == written + overlap + beyond + outside + not_data + refused`` in every row.
+    """
+
+    stream: U64
+    shard: U8
+    origin: I64  # offset of the file's first byte
+    end: I64  # offset just behind the last accepted segment, cut bytes included
+    written: I64  # bytes accepted as Data, less what a Rebase moved beyond the limit of -C
+    seen: I64  # payload bytes captured
+    overlap: I64  # ... of them offered as Overlaps
+    beyond: I64  # ... beyond the limit of -C
+    outside: I64  # ... outside the window, or before the stream's start
+    not_data: I64  # ... of keep-alive probes and resets
+    refused: I64  # ... refused by a limit
+    first: I64  # ns; the stream's first packet
+    last: I64  # ns; its last
+    packets: I64
+    length: I64  # frame bytes on the wire
+    clipped: I64  # frame bytes that the capture cut off
+    disorder: I64  # segments that did not continue where the highest one ended
+    flags: U16  # Completeness
+    reason: U8  # CloseReason
+
+
+class EventBatch(NamedTuple):
+    """What one worker says about one PacketBatch. Tables that hold nothing are None.
+
+    To be applied in this order: opened, rebases, parts, data, overlaps, gaps, frontiers, runs, closed.
+    """
+
+    number: int
+    slab: int
+    opened: Opened | None = None
+    rebases: Rebases | None = None
+    parts: Parts | None = None
+    data: Data | None = None
+    overlaps: Overlaps | None = None
+    gaps: Gaps | None = None
+    frontiers: Frontiers | None = None
+    runs: Runs | None = None
+    closed: Closed | None = None
+
+
+class GapReason(IntEnum):
+    """Why bytes were given up."""
+
+    ACKED_BUT_UNSEEN = 0  # the peer has them, the capture does not
+    ONE_SIDED = 1  # no peer to ask, and the reorder window has passed
+    LIMIT = 2  # too many separate ranges were held
+    END = 3  # the stream was closed
+
+
+class CloseReason(IntEnum):
+    """Why a connection's record was closed."""
+
+    FINISHED = 0  # FIN from both sides
+    RESET = 1
+    REUSED = 2  # a new connection took the tuple
+    IDLE = 3  # no packet for the time that the limits give
+    EVICTED = 4  # too many connections at once
+    INPUT_END = 5
+
+
+class Completeness(IntFlag):
+    """What keeps a stream from being whole; 0 when nothing does."""
+
+    MIDSTREAM = 1  # no SYN
+    OPEN = 2  # no end seen
+    GAPS = 4
+    SNAPPED = 8  # the snap length cut segments
+    LIMITED = 16  # -C or another limit
+    CONFLICTS = 32
+    DAMAGED = 64
+    LOST = 128  # a process died

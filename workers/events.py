@@ -1,0 +1,108 @@
+"""Collects what a worker has to say about one batch, and makes an EventBatch of it.
+
+Knows: the event tables of the contract. Does not know: TCP.
+Invariant: the rows of one stream stand together in their table and in capture order, whichever path
+(vector blocks or single rows) they came from; a stream takes one path only within a batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, ForwardRef, NamedTuple
+
+import numpy as np
+
+from workers.contract import (
+    KEY_WORDS,
+    U64,
+    Closed,
+    Data,
+    EventBatch,
+    Frontiers,
+    Gaps,
+    Opened,
+    Overlaps,
+    Parts,
+    Rebases,
+    Runs,
+)
+
+TABLES: dict[str, type[NamedTuple]] = {
+    "opened": Opened,
+    "rebases": Rebases,
+    "parts": Parts,
+    "data": Data,
+    "overlaps": Overlaps,
+    "gaps": Gaps,
+    "frontiers": Frontiers,
+    "runs": Runs,
+    "closed": Closed,
+}
+"""Fields of EventBatch and their tables, in the order in which they are to be applied."""
+
+_NUMPY = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I64": np.int64}
+
+
+def dtypes(table: type[NamedTuple]) -> dict[str, np.dtype[Any]]:
+    """Column names of a table and their dtypes, read off the contract's annotations; its plain numbers left out."""
+    kinds = {name: _name(kind) for name, kind in table.__annotations__.items()}
+    return {name: np.dtype(_NUMPY[kind]) for name, kind in kinds.items() if kind != "int"}
+
+
+def _name(kind: Any) -> str:
+    return str(kind.__forward_arg__ if isinstance(kind, ForwardRef) else kind)
+
+
+_DTYPES = {name: dtypes(table) for name, table in TABLES.items()}
+
+
+class Events:
+    """Rows (tuples in the order of the table's columns) and blocks (whole tables) of one batch."""
+
+    def __init__(self, number: int, slab: int, counters: Counter[str] | None = None) -> None:
+        """``counters`` gets what is counted and belongs to no row."""
+        self.number = number
+        self.slab = slab
+        self.counters = Counter() if counters is None else counters
+        self.rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
+        self.blocks: dict[str, list[Any]] = {name: [] for name in TABLES}
+
+    def row(self, name: str, row: tuple[Any, ...]) -> None:
+        """One event. Its first column is the stream."""
+        self.rows[name].append(row)
+
+    def block(self, name: str, table: Any) -> None:
+        """A table of events whose streams stand together already."""
+        if len(table.stream):
+            self.blocks[name].append(table)
+
+    def build(self) -> EventBatch:
+        """All of it; the tables that hold nothing are None."""
+        return EventBatch(self.number, self.slab, **{name: self._table(name) for name in TABLES})
+
+    def _table(self, name: str) -> Any:
+        blocks = self.blocks[name]
+        if rows := self.rows[name]:
+            rows.sort(key=_stream)  # stable: capture order stays
+            columns = zip(*rows, strict=True)
+            blocks = [*blocks, TABLES[name](*map(_column, columns, _DTYPES[name].items()))]
+        if not blocks:
+            return None
+        if len(blocks) == 1:
+            return blocks[0]
+        return TABLES[name](*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+
+
+def _stream(row: tuple[Any, ...]) -> int:
+    return int(row[0])
+
+
+def _column(values: tuple[Any, ...], field: tuple[str, np.dtype[Any]]) -> Any:
+    name, dtype = field
+    column = np.array(values, dtype=dtype)
+    return column.reshape(-1, KEY_WORDS) if name == "key" else column
+
+
+def key_row(keys: U64, index: int) -> tuple[int, ...]:
+    """One flow key as plain numbers, for rows."""
+    return tuple(keys[index].tolist())

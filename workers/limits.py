@@ -1,0 +1,44 @@
+"""Every limit of the reassembly, with its unit, its default, and what happens at it.
+
+Knows: numbers. Does not know: who enforces them.
+Invariant: no limit depends on the number of workers, so what is evicted or refused does not either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+GIB = 1 << 30
+SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one run. Times are packet time in nanoseconds."""
+
+    reorder_packets: int = 256
+    """Packets of a connection for which an earlier segment may still come."""
+    reorder_ns: int = 3 * SECOND
+    """... and for how long: the reorder window ends with whichever passes first."""
+    window_bytes: int = GIB
+    """A segment further than this from the highest accepted byte is no data (counted ``outside``)."""
+    hole_bytes: int = 16 * MIB
+    """Holes that one file may lay out (tcpflow allows this for every step: 2 GiB from 43 kB).
+    At the limit the stream goes on in a new part, counted ``limit.hole_bytes``."""
+    ranges_per_direction: int = 10_000
+    """Separate ranges kept of one stream (a snap-length capture has one a segment). At the limit the
+    lowest is final: later data below it is ``outside``; counted ``limit.ranges``."""
+    connections_per_shard: int = 16_384
+    """Connections that a virtual shard remembers (4 Mi in all). At the limit an eighth of them is
+    closed: half-open ones first, then closed ones, then the longest idle; counted ``limit.connections``."""
+    half_open_ns: int = 240 * SECOND
+    """A connection with neither payload nor handshake is forgotten after this (2 MSL, RFC 9293 3.4.2)."""
+    closed_ns: int = 240 * SECOND
+    """A closed connection waits this long for stragglers (TIME-WAIT, 2 MSL, RFC 9293 3.4.2)."""
+    idle_ns: int = 86_400 * SECOND
+    """An open connection is given up after a day without a packet."""
+    stream_bytes: int | None = None
+    """``-C``: what is kept of each stream; the rest is counted ``beyond``."""
+    conflict_bytes: int = MIB
+    """Losing bytes of overlap conflicts kept for one stream."""
