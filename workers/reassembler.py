@@ -1,0 +1,188 @@
+"""PacketBatch in, EventBatch out: the reassembly of one worker's share of the traffic.
+
+Knows: which flows of a batch take the vector path (inorder.py) and which go segment by segment
+(connection.py, direction.py); connections opening, replacing one another, expiring.
+Does not know: sockets, files, other workers.
+Invariant: the events do not depend on where the input was cut into batches, nor on which path a flow
+took (``vector=False`` sends everything segment by segment; the tests compare the two).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from workers import connection as cn
+from workers import direction as dr
+from workers import inorder
+from workers.connection import Connection, Verdict
+from workers.contract import I64, KEY_WORDS, Bools, CloseReason, EventBatch, PacketBatch
+from workers.direction import Segment
+from workers.events import Events
+from workers.limits import Limits
+from workers.table import NO_COUNTER, Table
+
+_SWEEP_EVERY = 16
+"""Batches between two sweeps for expired connections; their result is the same at any rhythm."""
+
+_CLOSE_AT_ONCE = 8192
+"""Connections closed in one set of events at the end: so many rows are easily held."""
+
+
+class Reassembler:
+    """A worker's state. ``handle`` every batch in order, then ``finish``."""
+
+    def __init__(self, limits: Limits, *, vector: bool = True) -> None:
+        self.limits = limits
+        self.vector = vector
+        self.table = Table(limits)
+        self.counters: Counter[str] = Counter(
+            dict.fromkeys(("delivered", "no_payload", "payload_segments", "moved_beyond", "limit.hole_bytes",
+                           "limit.ranges", "limit.connections"), 0)
+        )  # fmt: skip
+        self._batches = 0
+        self._clock = 0
+
+    def handle(self, batch: PacketBatch) -> EventBatch:
+        """Judge every packet of a batch."""
+        out = Events(batch.number, batch.slab, self.counters)
+        self._batches += 1
+        count = len(batch.packet)
+        if count:
+            paid = int(np.count_nonzero(batch.size))
+            self.counters["delivered"] += count
+            self.counters["payload_segments"] += paid
+            self.counters["no_payload"] += count - paid
+            self._judge(batch, out)
+        self._clock = batch.clock
+        if self._batches % _SWEEP_EVERY == 0:
+            self.table.expire(batch.clock, out)
+        return out.build()
+
+    def finish(self, number: int) -> Iterator[EventBatch]:
+        """The input is over: close every connection. Those that had expired by then did so for idleness."""
+        out = Events(number, 0, self.counters)
+        self.table.expire(self._clock, out)
+        yield out.build()
+        rows = np.flatnonzero(self.table.live)
+        for at in range(0, len(rows), _CLOSE_AT_ONCE):
+            out = Events(number, 0, self.counters)
+            self.table.close(rows[at : at + _CLOSE_AT_ONCE], CloseReason.INPUT_END, out)
+            yield out.build()
+
+    def totals(self) -> dict[str, int]:
+        """Counters of the run so far; those of the streams as of their closing."""
+        return {**self.counters, **self.table.totals}
+
+    def _judge(self, batch: PacketBatch, out: Events) -> None:
+        table = self.table
+        keys: list[bytes] = np.ascontiguousarray(batch.keys).view(f"V{8 * KEY_WORDS}").ravel().tolist()
+        rows = table.find(keys)
+        odd: Bools = np.ones(len(keys), np.bool_)
+        if self.vector:
+            r, g, simple = inorder.judge(batch, table, rows)
+            simple &= ~self._crowded(batch, rows)
+            fresh = np.flatnonzero(simple & (rows < 0))
+            if len(fresh):
+                rows[fresh] = table.add([keys[i] for i in fresh.tolist()], batch.keys[fresh], batch.shards[fresh])
+            inorder.commit(batch, table, rows, r, g, simple, out)
+            odd = ~simple
+        if odd.any():
+            self._one_by_one(batch, keys, np.flatnonzero(odd[batch.flow]), out)
+
+    def _crowded(self, batch: PacketBatch, rows: I64) -> Bools:
+        """Flows of shards that might pass their limit of connections within this batch."""
+        new = np.bincount(batch.shards[rows < 0], minlength=len(self.table.per_shard))
+        return (self.table.per_shard + new > self.limits.connections_per_shard)[batch.shards]
+
+    # Segment by segment
+
+    def _one_by_one(self, batch: PacketBatch, keys: list[bytes], chosen: I64, out: Events) -> None:
+        """The chosen rows in capture order, over all their connections."""
+        loaded: dict[int, Connection] = {}
+        for segment in _segments(batch, chosen):
+            connection = loaded.get(segment.flow)
+            if connection is None:
+                row = self.table.index.get(keys[segment.flow])
+                connection = self._open(batch, keys, segment, loaded, out) if row is None else self.table.load(row)
+                loaded[segment.flow] = connection
+            loaded[segment.flow] = self._packet(connection, segment, batch, keys, loaded, out)
+        for connection in loaded.values():
+            for direction in connection.sides:
+                direction.tell_frontier(out)
+            self.table.store(connection)
+
+    def _packet(
+        self, connection: Connection, segment: Segment, batch: PacketBatch, keys: list[bytes],
+        loaded: dict[int, Connection], out: Events,
+    ) -> Connection:  # fmt: skip
+        """One packet of one flow; returns the connection that the flow has now."""
+        limits = self.limits
+        if connection.count and segment.clock > connection.expires(limits):
+            connection = self._replace(connection, CloseReason.IDLE, batch, keys, segment, loaded, out)
+        verdict = connection.judge(segment, limits) if connection.count else Verdict.BELONGS
+        if verdict is Verdict.HOLD:
+            connection.hold(segment)
+            return connection
+        if verdict is Verdict.NEW:
+            connection = self._replace(connection, CloseReason.REUSED, batch, keys, segment, loaded, out)
+        elif verdict is Verdict.CONFIRM and connection.pending is not None:
+            held = connection.pending._replace(flow=segment.flow)  # it may be of an earlier batch
+            connection.pending = None
+            connection = self._replace(connection, CloseReason.REUSED, batch, keys, held, loaded, out)
+            connection.take(held, limits, out)
+        connection.take(segment, limits, out, stray=verdict is Verdict.STRAY)
+        self._tell_opened(connection, segment, keys[segment.flow], out)
+        return connection
+
+    def _tell_opened(self, connection: Connection, segment: Segment, key: bytes, out: Events) -> None:
+        """If this segment brought its stream's first payload, say so before anything else of it."""
+        mine = connection.sides[segment.side]
+        if not mine.state & dr.OPENED or mine.opened:
+            return
+        mine.opened = True
+        if not connection.state & cn.PAID:
+            connection.counter = self.table.next_counter(key)
+            connection.state |= cn.PAID
+        out.row("opened", (
+            mine.stream, connection.shard, connection.key, segment.side, connection.counter, connection.opened,
+            segment.start, segment.mac,
+        ))  # fmt: skip
+
+    def _open(
+        self, batch: PacketBatch, keys: list[bytes], segment: Segment, loaded: dict[int, Connection], out: Events
+    ) -> Connection:
+        """A new connection whose first packet is ``segment``; makes room for it at the shard's limit."""
+        flow = segment.flow
+        shard = int(batch.shards[flow])
+        if self.table.per_shard[shard] >= self.limits.connections_per_shard:
+            for connection in loaded.values():
+                self.table.store(connection)
+            self.counters["limit.connections"] += self.table.evict(shard, out)
+            gone = [f for f, connection in loaded.items() if self.table.index.get(keys[f]) != connection.index]
+            for f in gone:
+                del loaded[f]
+        [row] = self.table.add([keys[flow]], batch.keys[flow : flow + 1], batch.shards[flow : flow + 1]).tolist()
+        self.table.rows[row] = (segment.packet, segment.time, segment.clock, 0, NO_COUNTER, 0, shard, segment.side)
+        return self.table.load(row)
+
+    def _replace(
+        self, old: Connection, reason: CloseReason, batch: PacketBatch, keys: list[bytes], first: Segment,
+        loaded: dict[int, Connection], out: Events,
+    ) -> Connection:  # fmt: skip
+        """The old connection is over, ``first`` begins the next one of its tuple."""
+        self.table.store(old)
+        self.table.close(np.array([old.index]), reason, out)
+        loaded.pop(first.flow, None)
+        return self._open(batch, keys, first, loaded, out)
+
+
+def _segments(batch: PacketBatch, chosen: I64) -> Any:
+    """The chosen rows as Segments, in capture order."""
+    clock = batch.time + batch.lag
+    columns = (batch.flow, batch.packet, batch.time, clock, batch.seq, batch.ack, batch.flags, batch.side,
+               batch.start, batch.size, batch.missing, batch.mac, batch.length, batch.clipped)  # fmt: skip
+    return map(Segment._make, zip(*(column[chosen].tolist() for column in columns), strict=True))

@@ -1,0 +1,246 @@
+"""All connections of one worker: key to connection, as columns; expiry and limits.
+
+Knows: which row holds which key, loading and storing of rows, when rows are forgotten.
+Does not know: how segments are judged.
+Invariant: what is forgotten, and when, depends on the packets and the limits alone: never on the
+number of workers, on batch sizes, or on when ``expire`` is called.
+
+Connection ``c`` has the directions ``2 * c + side``, side 0 being that of the key's endpoint a.
+Rows with more to tell than their columns hold (several ranges, a held SYN) have it in ``details``
+and ``pending``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers import connection as cn
+from workers import direction as dr
+from workers.connection import Connection
+from workers.contract import I64, KEY_WORDS, SHARDS, U8, U64, Bools, CloseReason, Closed, Completeness, Runs
+from workers.direction import Detail, Direction, Segment
+from workers.events import Events
+from workers.limits import Limits
+
+CONNECTION = np.dtype(list(cn.FIELDS))
+DIRECTION = np.dtype(list(dr.FIELDS))
+NO_COUNTER = 0xFFFF_FFFF
+
+_SUMS = ("written", "seen", "overlap", "beyond", "outside", "not_data", "refused", "packets")
+
+
+class Table:
+    """The connections that are open or waiting for stragglers."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.rows: NDArray[Any] = np.zeros(1024, CONNECTION)
+        self.sides: NDArray[Any] = np.zeros(2048, DIRECTION)
+        self.keys: U64 = np.zeros((1024, KEY_WORDS), np.uint64)
+        self.live: Bools = np.zeros(1024, np.bool_)
+        self.index: dict[bytes, int] = {}
+        self.details: dict[int, Detail] = {}
+        self.pending: dict[int, Segment] = {}
+        self.carried: dict[bytes, int] = {}
+        """Of each tuple, how many connections with payload it has had: names must stay unique."""
+        self.per_shard: I64 = np.zeros(SHARDS, np.int64)
+        self.totals = dict.fromkeys(("connections", "connections_with_payload", "streams", *_SUMS), 0)
+        self._free: list[int] = list(range(1023, -1, -1))
+
+    # Rows
+
+    def find(self, keys: Sequence[bytes]) -> I64:
+        """Rows of the keys; -1 for those that have none."""
+        get = self.index.get
+        return np.array([get(key, -1) for key in keys], np.int64)
+
+    def add(self, keys: Sequence[bytes], words: U64, shards: U8) -> I64:
+        """New empty rows for keys that have none."""
+        count = len(keys)
+        while len(self._free) < count:
+            self._grow()
+        new = np.array([self._free.pop() for _ in range(count)], np.int64)
+        self.index.update(zip(keys, new.tolist(), strict=True))
+        self.keys[new] = words
+        self.live[new] = True
+        self.rows[new] = np.zeros(1, CONNECTION)
+        self.rows["shard"][new] = shards
+        self.rows["counter"][new] = NO_COUNTER
+        self.sides[2 * new] = np.zeros(1, DIRECTION)
+        self.sides[2 * new + 1] = np.zeros(1, DIRECTION)
+        np.add.at(self.per_shard, shards, 1)
+        return new
+
+    def _grow(self) -> None:
+        size = len(self.rows)
+        self.rows = np.concatenate([self.rows, np.zeros(size, CONNECTION)])
+        self.sides = np.concatenate([self.sides, np.zeros(2 * size, DIRECTION)])
+        self.keys = np.concatenate([self.keys, np.zeros((size, KEY_WORDS), np.uint64)])
+        self.live = np.concatenate([self.live, np.zeros(size, np.bool_)])
+        self._free = [*range(2 * size - 1, size - 1, -1), *self._free]
+
+    def key(self, row: int) -> bytes:
+        """The key of a row, as the index knows it."""
+        return self.keys[row].tobytes()
+
+    def streams(self, sides: I64) -> U64:
+        """Stream numbers of directions: connection << 1, and 1 for the direction that did not begin it."""
+        rows = self.rows[sides >> 1]
+        return rows["ident"] << np.uint64(1) | ((sides & 1) ^ rows["first_side"]).astype(np.uint64)
+
+    # One row at a time
+
+    def load(self, row: int) -> Connection:
+        """A row unpacked. It must be stored before the columns are looked at again."""
+        columns = self.rows[row].item()
+        ident, shard, first_side = columns[0], columns[6], columns[7]
+        sides = tuple(
+            Direction(self.sides[2 * row + side].item(), self.details.get(2 * row + side),
+                      ident << 1 | (side ^ first_side), shard)
+            for side in (0, 1)
+        )  # fmt: skip
+        return Connection(row, columns, tuple(self.keys[row].tolist()), (sides[0], sides[1]), self.pending.get(row))
+
+    def store(self, connection: Connection) -> None:
+        """Pack it again."""
+        row = connection.index
+        for side, direction in enumerate(connection.sides):
+            self.sides[2 * row + side] = direction.row()
+            if direction.state & dr.DETAIL:
+                self.details[2 * row + side] = direction.detail
+            else:
+                self.details.pop(2 * row + side, None)
+        if connection.pending is None:
+            self.pending.pop(row, None)
+        else:
+            self.pending[row] = connection.pending
+        self.rows[row] = connection.row()
+
+    def next_counter(self, key: bytes) -> int:
+        """The counter of a connection of this tuple that carries its first payload now."""
+        counter = self.carried.get(key, 0)
+        self.carried[key] = counter + 1
+        return counter
+
+    # The end of connections
+
+    def over(self, rows: I64) -> Bools:
+        """Which of these connections are closed: RST, or FIN from both sides and all data up to them."""
+        a, b = self.sides[2 * rows], self.sides[2 * rows + 1]
+        ended = (a["state"] & b["state"] & dr.ENDED) != 0
+        complete = (a["next"] >= a["fin"]) & (b["next"] >= b["fin"])
+        return ((self.rows["state"][rows] & cn.RESET) != 0) | (ended & complete)
+
+    def half_open(self, rows: I64) -> Bools:
+        """Which have neither payload nor an answer."""
+        a, b = self.sides["state"][2 * rows], self.sides["state"][2 * rows + 1]
+        return ((a | b) & dr.OPENED == 0) & (a & b & dr.SEEN == 0)
+
+    def expire(self, clock: int, out: Events) -> None:
+        """Close what no packet at or after ``clock`` could belong to any more."""
+        rows = np.flatnonzero(self.live)
+        patience = self._patience(rows)
+        self.close(rows[self.rows["clock"][rows] + patience < clock], CloseReason.IDLE, out)
+
+    def _patience(self, rows: I64) -> I64:
+        limits = self.limits
+        half = np.where(self.half_open(rows), limits.half_open_ns, limits.idle_ns)
+        return np.where(self.over(rows), limits.closed_ns, half)
+
+    def evict(self, shard: int, out: Events) -> int:
+        """Close an eighth of a shard's connections; return how many. Half-open, closed, longest idle first."""
+        rows = np.flatnonzero(self.live & (self.rows["shard"] == shard))
+        rank = np.where(self.half_open(rows), 0, np.where(self.over(rows), 1, 2))
+        order = np.lexsort((self.rows["ident"][rows], self.rows["clock"][rows], rank))
+        gone = rows[order[: max(1, self.limits.connections_per_shard // 8)]]
+        self.close(gone, CloseReason.EVICTED, out)
+        return len(gone)
+
+    def close(self, rows: I64, reason: CloseReason, out: Events) -> None:
+        """Say the final numbers of these connections and forget them. IDLE and INPUT_END tell how they ended."""
+        if not len(rows):
+            return
+        detailed = ((self.sides["state"][2 * rows] | self.sides["state"][2 * rows + 1]) & dr.DETAIL) != 0
+        detailed |= (self.rows["state"][rows] & cn.PENDING) != 0
+        for row in rows[detailed].tolist():
+            self._close_detail(row, out)
+        reasons = np.full(len(rows), int(reason), np.uint8)
+        if reason is not CloseReason.REUSED:
+            over = self.over(rows)
+            reset = (self.rows["state"][rows] & cn.RESET) != 0
+            reasons[over] = np.where(reset[over], CloseReason.RESET, CloseReason.FINISHED)
+        sides = np.stack([2 * rows, 2 * rows + 1], axis=1).ravel()
+        self._count(rows, sides)
+        opened = (self.sides["state"][sides] & dr.OPENED) != 0
+        self._say_runs(sides[opened & ~np.repeat(detailed, 2)], out)
+        self._say_closed(sides[opened], np.repeat(reasons, 2)[opened], out)
+        self._forget(rows)
+
+    def _close_detail(self, row: int, out: Events) -> None:
+        """What the columns cannot say of a row that is to be closed."""
+        connection = self.load(row)
+        connection.absorb_pending()
+        self.rows[row] = connection.row()
+        for side, direction in enumerate(connection.sides):
+            direction.close(self.limits, out)
+            self.sides[2 * row + side] = direction.columns()
+
+    def _say_runs(self, sides: I64, out: Events) -> None:
+        """The single range of each direction that has no more than one."""
+        columns = self.sides[sides]
+        size = columns["next"] - columns["origin"]
+        if self.limits.stream_bytes is not None:
+            size = np.minimum(size, self.limits.stream_bytes)
+        some = size > 0
+        out.block("runs", Runs(
+            self.streams(sides)[some], self.rows["shard"][sides >> 1][some], columns["origin"][some],
+            size[some], columns["slab"][some], columns["place"][some],
+        ))  # fmt: skip
+
+    def _say_closed(self, sides: I64, reasons: U8, out: Events) -> None:
+        columns = self.sides[sides]
+        end = columns["end"]
+        if self.limits.stream_bytes is not None:
+            end = np.minimum(end, columns["origin"] + self.limits.stream_bytes)
+        end = np.where(end - columns["next"] > self.limits.hole_bytes, columns["next"], end)
+        flags = self._completeness(sides, columns)
+        out.block("closed", Closed(
+            self.streams(sides), self.rows["shard"][sides >> 1], columns["origin"], end,
+            *(columns[name] for name in Closed._fields[4:-2]), flags, reasons,
+        ))  # fmt: skip
+
+    def _completeness(self, sides: I64, columns: NDArray[Any]) -> NDArray[np.uint16]:
+        state = columns["state"]
+        reset = (self.rows["state"][sides >> 1] & cn.RESET) != 0
+        ended = (state & dr.ENDED) != 0
+        flags = np.where(state & dr.BEGUN, 0, Completeness.MIDSTREAM)
+        flags |= np.where(ended | reset, 0, Completeness.OPEN)
+        tail_lost = ended & (columns["fin"] > columns["end"])
+        flags |= np.where((state & dr.GAPPED != 0) | tail_lost, Completeness.GAPS, 0)
+        flags |= np.where(columns["snapped"] > 0, Completeness.SNAPPED, 0)
+        limited = (columns["beyond"] > 0) | (columns["refused"] > 0) | (state & dr.CAPPED != 0)
+        flags |= np.where(limited, Completeness.LIMITED, 0)
+        return flags.astype(np.uint16)
+
+    def _count(self, rows: I64, sides: I64) -> None:
+        totals = self.totals
+        totals["connections"] += len(rows)
+        totals["connections_with_payload"] += int(np.count_nonzero(self.rows["state"][rows] & cn.PAID))
+        totals["streams"] += int(np.count_nonzero(self.sides["state"][sides] & dr.OPENED))
+        for name in _SUMS:
+            totals[name] += int(self.sides[name][sides].sum())
+
+    def _forget(self, rows: I64) -> None:
+        for key in map(self.key, rows.tolist()):
+            del self.index[key]
+        for side in (2 * rows).tolist():
+            self.details.pop(side, None)
+            self.details.pop(side + 1, None)
+            self.pending.pop(side >> 1, None)
+        self.live[rows] = False
+        np.subtract.at(self.per_shard, self.rows["shard"][rows], 1)
+        self._free.extend(rows.tolist())
