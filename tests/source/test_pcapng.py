@@ -1,0 +1,298 @@
+"""pcapng captures: every block that carries a packet, sections, clocks, damage, and the slow reader."""
+
+from __future__ import annotations
+
+import random
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import CaptureError
+from pipeline.source.interfaces import nanoseconds
+from pipeline.source.pcapng import MAXIMUM_INTERFACES, SECTION_SIZE
+from pipeline.source.records import Fault
+from tests.build import (
+    EPOCH_NS,
+    Conversation,
+    Packet,
+    block,
+    enhanced,
+    interface,
+    obsolete,
+    option,
+    pcapng_blocks,
+    section,
+    simple,
+)
+from tests.source import oracle
+from tests.source.test_pcap import read
+
+HIGHEST = oracle.HIGHEST
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_round_trip(tmp_path: Path, big_endian: bool) -> None:
+    """Frames, lengths, times and each interface's link type come back, in file order."""
+    ethernet = Conversation().packets([(0, b"a" * 3001), (1, b"b")])
+    raw = Conversation(link=101).packets([(1, b"c" * 70)])
+    packets = [packet.cut(50) for pair in zip(ethernet, raw, strict=False) for packet in pair]
+    data = b"".join(pcapng_blocks(packets, big_endian=big_endian))
+    found, fault = read(tmp_path / "a", data)
+    assert fault is None
+    assert [data[row[0] : row[0] + row[1]] for row in found] == [p.frame for p in packets]
+    assert [row[2:] for row in found] == [(p.wire_length, p.time_ns, p.link) for p in packets]
+
+
+@pytest.mark.parametrize(
+    ("resolution", "offset", "ticks", "expected"),
+    [
+        (None, None, 1_620_000_000_000_001, 1_620_000_000_000_001_000),
+        (0, None, 7, 7_000_000_000),
+        (3, None, 7, 7_000_000),
+        (9, None, EPOCH_NS + 1, EPOCH_NS + 1),
+        (12, None, 1999, 1),
+        (127, None, 2**64 - 1, 0),
+        (0x80, None, 3, 3_000_000_000),
+        (0x80 | 10, None, 1536, 1_500_000_000),
+        (0x80 | 32, None, (5 << 32) + 1, 5_000_000_000),
+        (0x80 | 63, None, (1 << 63) + (1 << 62), 1_500_000_000),
+        (0x80 | 64, None, 1 << 63, 500_000_000),
+        (0x80 | 127, None, 2**64 - 1, 0),
+        (6, 1_600_000_000, 5, 1_600_000_000_000_005_000),
+        (9, -1, 5, 5 - 10**9),
+        (9, -(2**63), 5, 5 - 2**63),
+        (0, None, 2**64 - 1, HIGHEST),
+        (9, 2**63 - 1, 0, HIGHEST),
+        (9, 9_223_372_036, 2**63 - 1, HIGHEST),
+    ],
+)
+def test_clocks(
+    tmp_path: Path, resolution: int | None, offset: int | None, ticks: int, expected: int
+) -> None:
+    """if_tsresol in both forms and if_tsoffset give exact nanoseconds, held inside 64 bits."""
+    blocks = [section(), interface(resolution=resolution, offset=offset), enhanced(ticks, b"x")]
+    found, fault = read(tmp_path / "a", b"".join(blocks))
+    assert fault is None
+    assert [row[3] for row in found] == [expected]
+
+
+@given(st.integers(0, 255), st.lists(st.integers(0, 2**64 - 1), min_size=1))
+def test_nanoseconds_are_exact(resolution: int, ticks: list[int]) -> None:
+    """The vector kernel is integer arithmetic of any size, then held below 2**63."""
+    expected = [oracle.tick_time(tick, resolution, 0) for tick in ticks]
+    assert nanoseconds(np.array(ticks, np.uint64), resolution).tolist() == expected
+
+
+def test_clocks_of_interfaces_differ(tmp_path: Path) -> None:
+    """Each packet is timed by its own interface."""
+    blocks = [section(), interface(1, resolution=0), interface(101, resolution=9, offset=2), interface(113)]
+    blocks += [enhanced(1, b"x", interface_id=number % 3) for number in range(6)]
+    found, _ = read(tmp_path / "a", b"".join(blocks))
+    assert [row[3:] for row in found] == [(10**9, 1), (2 * 10**9 + 1, 101), (1000, 113)] * 2
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_packet_blocks(tmp_path: Path, big_endian: bool) -> None:
+    """Enhanced, simple and obsolete blocks mix. A simple one: previous time, snap length of interface 0."""
+    big = big_endian
+    data = b"".join(
+        [
+            section(big_endian=big),
+            interface(1, snaplen=4, big_endian=big),
+            interface(101, big_endian=big),
+            simple(b"none", big_endian=big),
+            enhanced(5, b"abcde", interface_id=1, length=9, big_endian=big),
+            simple(b"ab", big_endian=big),
+            simple(b"abcd", length=6, big_endian=big),
+            obsolete(7, b"abc", interface_id=1, drops=3, big_endian=big),
+            block(0x0BAD, b"skipped", big_endian=big),
+            simple(b"abcdef", big_endian=big),
+            enhanced(3, b"abcdef", length=2, big_endian=big),
+        ]
+    )
+    found, fault = read(tmp_path / "a", data)
+    assert fault is None
+    assert [(data[s : s + c], length, time, link) for s, c, length, time, link in found] == [
+        (b"none", 4, 0, 1),
+        (b"abcde", 9, 5000, 101),
+        (b"ab", 2, 5000, 1),
+        (b"abcd", 6, 5000, 1),
+        (b"abc", 3, 7000, 101),
+        (b"abcd", 6, 7000, 1),
+        (b"abcdef", 6, 3000, 1),
+    ]
+
+
+def test_sections(tmp_path: Path) -> None:
+    """A new section starts with no interfaces, perhaps in the other byte order; times carry over."""
+    parts = []
+    for number, big in enumerate([False, False, True, True, False]):
+        parts += [
+            section(big_endian=big),
+            interface(number + 1, big_endian=big),
+            interface(100, big_endian=big),
+        ]
+        parts += [enhanced(number, b"x", interface_id=1, big_endian=big), simple(b"y", big_endian=big)]
+    found, fault = read(tmp_path / "a", b"".join(parts))
+    assert fault is None
+    assert [row[3:] for row in found] == [
+        row for number in range(5) for row in ((number * 1000, 100), (number * 1000, number + 1))
+    ]
+    start = len(b"".join(parts))
+    for packet in (enhanced(1, b"x"), simple(b"x")):
+        _, fault = read(tmp_path / "a", b"".join([*parts, section(), packet]))
+        assert fault == Fault(
+            tmp_path / "a", start + 28, "a packet names an interface that was not described"
+        )
+
+
+GOOD = section() + interface() + enhanced(1, b"good")
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (bytes(16), "a block has an impossible length"),
+        (struct.pack("<II", 5, 8) + bytes(8), "a block has an impossible length"),
+        (
+            struct.pack("<II", 5, 14) + bytes(2) + struct.pack("<I", 14) + bytes(2),
+            "a block has an impossible length",
+        ),
+        (struct.pack("<II", 5, 2**32 - 4) + bytes(8), "the file ends inside a block"),
+        (block(5, b"body", trailer=20), "the lengths at both ends of a block differ"),
+        (block(6, bytes(16)), "a block is too short for its type"),
+        (block(3, b""), "a block is too short for its type"),
+        (block(1, b""), "a block is too short for its type"),
+        (enhanced(1, b"x", interface_id=1), "a packet names an interface that was not described"),
+        (enhanced(1, b"x", interface_id=2**32 - 1), "a packet names an interface that was not described"),
+        (obsolete(1, b"x", interface_id=1), "a packet names an interface that was not described"),
+        (enhanced(1, b"abcd", captured=5), "a packet is longer than its block"),
+        (enhanced(1, b"abcd", captured=2**32 - 1), "a packet is longer than its block"),
+        (obsolete(1, b"abcd", captured=5), "a packet is longer than its block"),
+        (section(version=(2, 0)), "a section has the unknown format version 2"),
+        (block(0x0A0D0D0A, bytes(16)), "a section header has an unknown byte order"),
+    ],
+)
+def test_damage(tmp_path: Path, bad: bytes, problem: str) -> None:
+    """Each kind of damage ends the file there; packets before it are kept, those behind it not trusted."""
+    found, fault = read(tmp_path / "a", GOOD + bad + enhanced(2, b"behind"))
+    assert [row[1] for row in found] == [4]
+    assert fault == Fault(tmp_path / "a", len(GOOD), problem)
+
+
+def test_too_many_interfaces(tmp_path: Path) -> None:
+    """A section that describes interfaces without end is damaged, so it cannot fill the memory."""
+    data = section() + interface() * (MAXIMUM_INTERFACES + 1)
+    _, fault = read(tmp_path / "a", data)
+    assert fault == Fault(
+        tmp_path / "a", 28 + 20 * MAXIMUM_INTERFACES, "a section describes too many interfaces"
+    )
+
+
+def test_too_many_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that changes its byte order without end is damaged where the limit is passed."""
+    monkeypatch.setattr("pipeline.source.pcapng.MAXIMUM_TURNS", 3)
+    turns = [section(big_endian=bool(number % 2)) for number in range(6)]
+    assert read(tmp_path / "a", b"".join(turns[:4])) == ([], None)
+    _, fault = read(tmp_path / "a", b"".join(turns))
+    assert fault == Fault(tmp_path / "a", 28 * 4, "the byte order changes too often")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        option(9, b"\x09") + option(2, b"name\xff"),
+        option(2, b"x" * 300) + option(9, b"\x09") + option(0, b"") + option(9, b"\x00"),
+        option(9, b"\x09") + struct.pack("<HH", 2, 60000),
+        option(9, b"") + option(9, b"\x09\x09") + option(14, b"\0" * 4) + option(9, b"\x09") + b"\1\0\0\0",
+    ],
+)
+def test_interface_options(tmp_path: Path, options: bytes) -> None:
+    """Options of odd sizes, running past the block, or behind the end mark do not mislead the clock."""
+    found, fault = read(tmp_path / "a", section() + interface(options=options) + enhanced(5, b"x"))
+    assert fault is None
+    assert [row[3] for row in found] == [5]
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_cut_at_every_byte(tmp_path: Path, big_endian: bool) -> None:
+    """Whatever is cut off the end, the packets before the cut are there and the fault says where."""
+    packets = [Packet(EPOCH_NS + n, bytes(n * 7 % 23)) for n in range(5)]
+    whole = b"".join([*pcapng_blocks(packets, big_endian=big_endian), section(), interface(), simple(b"x")])
+    ends = [0]
+    order = ">" if big_endian else "<"
+    while ends[-1] < len(whole):
+        if whole[ends[-1] : ends[-1] + 12] == section()[:12]:
+            order = "<"
+        ends.append(ends[-1] + struct.unpack_from(order + "I", whole, ends[-1] + 4)[0])
+    complete, _ = oracle.pcapng(whole)
+    assert len(complete) == 6
+    for size in range(1, len(whole)):
+        if size < SECTION_SIZE:
+            with pytest.raises(CaptureError):
+                read(tmp_path / "a", whole[:size])
+            continue
+        found, fault = read(tmp_path / "a", whole[:size])
+        end = max(at for at in ends if at <= size)
+        assert found == [row for row in complete if row[0] < end]
+        assert fault == (None if end == size else Fault(tmp_path / "a", end, "the file ends inside a block"))
+
+
+def any_blocks(rng: random.Random, count: int) -> bytes:
+    """A file of every kind of block; mostly enhanced packets, mostly of one byte order."""
+    big = rng.random() < 0.5
+    parts = [section(big_endian=big)]
+    known = 0
+    for _ in range(count):
+        kind = rng.choices(
+            ("enhanced", "simple", "obsolete", "interface", "section", "other"), (80, 5, 5, 5, 2, 5)
+        )[0]
+        frame = rng.randbytes(rng.randrange(40))
+        if kind == "section":
+            big = big if rng.random() < 0.7 else not big
+            parts.append(section(big_endian=big))
+            known = 0
+        elif kind == "interface" or not known:
+            resolution = rng.choice((None, 9, 3, 12, 0x80 | 20, 0x80 | 40))
+            offset = rng.choice((None, None, -5, 10**9))
+            snaplen = rng.choice((0, 0, 20))
+            link = rng.randrange(300)
+            parts.append(
+                interface(link, snaplen=snaplen, resolution=resolution, offset=offset, big_endian=big)
+            )
+            known += 1
+        elif kind == "simple":
+            parts.append(simple(frame, length=len(frame) + rng.randrange(3), big_endian=big))
+        elif kind == "other":
+            parts.append(block(rng.choice((4, 5, 10, 0x0BAD)), frame, big_endian=big))
+        else:
+            make = enhanced if kind == "enhanced" else obsolete
+            length = rng.choice((None, rng.randrange(2**32)))
+            number = rng.randrange(known)
+            parts.append(
+                make(rng.randrange(2**64), frame, interface_id=number, length=length, big_endian=big)
+            )
+    return b"".join(parts)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 3), st.sampled_from([3, 40, 700]))
+def test_agrees_with_the_slow_reader(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, lies: int, count: int
+) -> None:
+    """Any blocks, lying fields and cuts included: the same rows, the same place of damage."""
+    rng = random.Random(seed)
+    data = bytearray(any_blocks(rng, count))
+    for _ in range(lies):
+        at = rng.randrange(7, len(data) // 4) * 4
+        data[at : at + 4] = struct.pack(
+            rng.choice("<>") + "I", rng.choice((0, 1, 32, 36, rng.randrange(2**32)))
+        )
+    data = data[: rng.choice((len(data), len(data), rng.randrange(SECTION_SIZE, len(data))))]
+    expected, damage = oracle.pcapng(bytes(data))
+    found, fault = read(tmp_path_factory.getbasetemp() / "twin.pcapng", bytes(data), 64)
+    assert found == expected
+    assert (fault.offset if fault else None) == damage
