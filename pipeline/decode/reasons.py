@@ -1,0 +1,65 @@
+"""Why a record yields no TCP segment.
+
+Knows: every outcome of decoding, its label in the report, its term in the accounting identity.
+Does not know: how an outcome is found.
+Invariant: every record has exactly one reason, so the counts of all reasons add up to the records read.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Reason(IntEnum):
+    """What became of a record. Numbers are stable within a run only; reports use ``label``."""
+
+    TCP = 0  # a segment: it goes on to a worker
+
+    FRAME_TRUNCATED = 1  # the capture ends inside the link header or a VLAN tag
+    IP_TRUNCATED = 2  # ... inside the IP header
+    IP_BAD_HEADER = 3  # version, header length or total length cannot be
+    TCP_TRUNCATED = 4  # the capture ends inside the 20 fixed bytes
+    TCP_BAD_OFFSET = 5  # the data offset is below 5 or beyond the datagram
+    TOO_MANY_VLAN_TAGS = 6
+
+    UNKNOWN_LINK_TYPE = 7
+    ARP = 8
+    IEEE_802_3 = 9  # a length where the EtherType would be
+    OTHER_NETWORK_PROTOCOL = 10
+
+    UDP = 11
+    ICMP = 12
+    OTHER_TRANSPORT_PROTOCOL = 13
+    IPV6_EXTENSION = 14  # an extension header other than a fragment's
+
+    FRAGMENT = 15  # any fragment, the first one too
+    FILTERED = 16  # the filter expression does not match
+
+    @property
+    def label(self) -> str:
+        """snake_case, as it stands in the report."""
+        return self.name.lower()
+
+
+_GROUPS = {
+    "sharded": (Reason.TCP,),
+    "malformed": (
+        Reason.FRAME_TRUNCATED,
+        Reason.IP_TRUNCATED,
+        Reason.IP_BAD_HEADER,
+        Reason.TCP_TRUNCATED,
+        Reason.TCP_BAD_OFFSET,
+        Reason.TOO_MANY_VLAN_TAGS,
+    ),
+    "not_ip": (Reason.UNKNOWN_LINK_TYPE, Reason.ARP, Reason.IEEE_802_3, Reason.OTHER_NETWORK_PROTOCOL),
+    "not_tcp": (Reason.UDP, Reason.ICMP, Reason.OTHER_TRANSPORT_PROTOCOL, Reason.IPV6_EXTENSION),
+    "fragments_held": (Reason.FRAGMENT,),
+    "filtered": (Reason.FILTERED,),
+}
+
+_GROUP_OF = {reason: group for group, reasons in _GROUPS.items() for reason in reasons}
+
+
+def group(reason: Reason) -> str:
+    """The term of the accounting identity that counts this reason."""
+    return _GROUP_OF[reason]
