@@ -1,0 +1,12 @@
+"""The DFXML report: rows as streams end, fragments of rows, one document merged from them.
+
+    text.py       what XML can hold: escaping, times
+    rows.py       StreamRecord to <fileobject>, many at a time
+    placing.py    files that only we could have made, placed by rename
+    fragments.py  the rows of one writer on disk, with an index of them
+    merge.py      fragments to one report in the order of stream ids, in bounded memory
+    document.py   what stands before and behind the rows
+
+A document validates against the DFXML schema 2.0.0-beta.0: children in its order, and what it lacks in
+the namespace of ``tcpflow:``, only where the schema lets foreign elements stand.
+"""

@@ -1,0 +1,184 @@
+"""Fragments into one report, rows in the order of stream ids.
+
+Knows: indexes, mapped fragments, which stream gets a name that several would like.
+Does not know: what rows, head and tail say.
+Invariant: the report appears under its name only when it is whole. Memory holds the index (under 100
+bytes a row); rows go from the page cache to the report without passing through here, but for those
+whose name is settled.
+
+Names. With a coarse ``-F`` several streams would like one name. Each is written as ``NAME~ID``, and at
+the end the lowest stream of each name gets ``NAME``: ``plain_streams`` says which, the caller renames
+the files, and ``merge`` makes the rows agree.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InternalError
+from pipeline.report.fragments import INDEX, index_path
+from pipeline.report.placing import beside, check_target, create, output_error, place, remove, write_all
+from pipeline.report.rows import settle_name
+from workers.contract import U16, U64, Bools
+
+_PIECES = 1024  # of one writev: IOV_MAX on Linux
+_COPIED = 1 << 18  # bytes of rows held at a time because their names are settled
+
+
+class Index(NamedTuple):
+    """The rows of all fragments by stream id. Columns of equal length n."""
+
+    stream: U64  # rising, each once
+    fragment: U16  # number of the fragment
+    offset: U64  # where the row lies in it
+    length: U64  # bytes
+    name: U64  # 0: the name is final
+
+
+def first_of_each(names: U64, streams: U64) -> Bools:
+    """Which rows (n,) have the lowest stream of their name; False where the name is 0."""
+    order = np.lexsort((streams, names))
+    ordered = names[order]
+    found = np.empty(len(names), np.bool_)
+    found[order[:1]] = True
+    found[order[1:]] = ordered[1:] != ordered[:-1]
+    found[names == 0] = False
+    return found
+
+
+def read_index(fragments: Sequence[Path]) -> Index:
+    """The indexes of all fragments, together. InternalError for one that is missing or unsound."""
+    counts = [_rows_in(fragment) for fragment in fragments]
+    table = np.empty(sum(counts), INDEX)
+    at = 0
+    for path, count in zip(fragments, counts, strict=True):
+        table[at : at + count] = _index_of(path, count)
+        at += count
+    order = np.argsort(table["stream"], kind="stable")
+    fragment = np.repeat(np.arange(len(counts), dtype=np.uint16), counts)[order]
+    table = table[order]
+    stream: U64 = table["stream"]
+    twice = np.flatnonzero(stream[1:] == stream[:-1])
+    if len(twice):
+        raise InternalError(f"stream {stream[twice[0]]} has two rows in the report's fragments")
+    return Index(stream, fragment, table["offset"], table["length"], table["name"])
+
+
+def plain_streams(index: Index) -> U64:
+    """The streams, rising, whose provisional names lose their suffix."""
+    return index.stream[first_of_each(index.name, index.stream)]
+
+
+def merge(fragments: Sequence[Path], out: Path, head: bytes, tail: bytes, plain: U64 | None = None) -> int:
+    """Makes the report ``out`` and returns how many rows it has.
+
+    A plain file of that name is replaced at the end, and stays as it was on failure; whether it may be
+    replaced is for the caller to say. ``plain`` are the streams whose files have their plain names; None:
+    as ``plain_streams`` says.
+    Raises OutputError (disk full, permission, ``out`` is a link or a device), InternalError for fragments.
+    """
+    check_target(out)
+    index = read_index(fragments)
+    made = beside(out)
+    descriptor = create(made)
+    try:
+        try:
+            write_rows(descriptor, fragments, index, plain, head, tail)
+        finally:
+            os.close(descriptor)
+        place(made, out)
+    except BaseException as error:
+        remove(made)
+        if isinstance(error, OSError):
+            raise output_error("write", out, error) from error
+        raise
+    return len(index.stream)
+
+
+def write_rows(
+    descriptor: int, fragments: Sequence[Path], index: Index, plain: U64 | None, head: bytes, tail: bytes
+) -> None:
+    """Head, rows and tail to an open file, or a pipe. Raises OSError."""
+    chosen = plain_streams(index) if plain is None else plain
+    views = [_mapped(fragment) for fragment in fragments]
+    write_all(descriptor, [head])
+    for pieces in _pieces(index, views, np.isin(index.stream, chosen)):
+        write_all(descriptor, pieces)
+    write_all(descriptor, [tail])
+
+
+def _pieces(index: Index, views: list[memoryview], plain: Bools) -> Iterator[list[bytes | memoryview]]:
+    """The rows in order, up to 1,024 pieces at a time; neighbours in one fragment are one piece."""
+    first, last = _stretches(index)
+    stops = index.offset + index.length
+    for at in range(0, len(first), _PIECES):
+        begin, end = first[at : at + _PIECES], last[at : at + _PIECES]
+        named = index.name[begin] != 0
+        columns = (index.fragment[begin], index.offset[begin], stops[end], named, plain[begin])
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        pieces: list[bytes | memoryview] = []
+        copied = 0
+        for fragment, start, stop, settle, drop in rows:
+            piece = views[fragment][start:stop]
+            if settle:
+                copied += len(piece)
+                pieces.append(settle_name(bytes(piece), drop))
+            else:
+                pieces.append(piece)
+            if copied >= _COPIED:
+                yield pieces
+                pieces, copied = [], 0
+        yield pieces
+
+
+def _stretches(index: Index) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First and last row of each stretch of rows that lie one behind the other and need no change."""
+    behind = (index.offset + index.length)[:-1]
+    changed = index.name != 0
+    apart = (index.fragment[1:] != index.fragment[:-1]) | (index.offset[1:] != behind)
+    apart |= changed[1:] | changed[:-1]
+    rows = np.arange(len(index.stream))
+    apart = np.concatenate((apart, np.ones(1, np.bool_)))[: len(rows)]  # a stretch ends with the last row
+    return rows[np.roll(apart, 1)], rows[apart]
+
+
+def _rows_in(fragment: Path) -> int:
+    """How many rows a fragment has, by the size of its index."""
+    try:
+        size = index_path(fragment).stat().st_size
+    except OSError as error:
+        raise InternalError(f"the report's fragment {fragment} is not there: {error.strerror}") from error
+    if size % INDEX.itemsize:
+        raise InternalError(f"the index of the report's fragment {fragment} is cut")
+    return size // INDEX.itemsize
+
+
+def _index_of(fragment: Path, count: int) -> NDArray[np.void]:
+    """One fragment's index: ``count`` rows, every one of which lies inside the fragment."""
+    try:
+        table = np.fromfile(index_path(fragment), INDEX, count)
+        size = np.uint64(fragment.stat().st_size)
+    except OSError as error:
+        raise InternalError(f"the report's fragment {fragment} is not there: {error.strerror}") from error
+    short = (table["offset"] > size) | (table["length"] > size - np.minimum(table["offset"], size))
+    if len(table) != count or short.any():
+        raise InternalError(f"the report's fragment {fragment} is shorter than its index says")
+    return table
+
+
+def _mapped(fragment: Path) -> memoryview:
+    """The rows of a fragment, mapped; unmapped when nothing refers to them any more."""
+    descriptor = os.open(fragment, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not os.fstat(descriptor).st_size:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    finally:
+        os.close(descriptor)

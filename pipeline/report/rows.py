@@ -1,0 +1,289 @@
+"""A finished stream as a row of the report: one ``<fileobject>``, and one more for each further part.
+
+Knows: the shape of a row in DFXML. Does not know: files, fragments, who counts what.
+Invariant: every row is valid by the schema and depends on its record only.
+
+An ``<id>`` is a whole number, since the reference library reads it as one: the stream in the lower 48
+bits, and above them which file of the stream it is (0 the first). A provisional ending of a name stands
+between two bytes that XML cannot hold, so nothing else in a row can look like it; ``settle_name`` keeps
+the ending or drops it and takes the bytes away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import chain
+from operator import attrgetter
+from typing import Final, NamedTuple, TypeAlias
+
+from pipeline.report.text import attributes, escape, harmless, timestamps
+from workers.contract import CloseReason, Completeness
+
+Run: TypeAlias = tuple[int, int, int, int]
+"""(offset in the stream, length, slab, place in the slab of the first byte); bytes."""
+
+
+class Part(NamedTuple):
+    """A further file of a stream, ``NAME@OFFSET``."""
+
+    filename: str
+    offset: int  # of its first byte in the stream
+    size: int  # bytes of the file
+    md5: str | None = None
+
+
+class Conflict(NamedTuple):
+    """Bytes of a segment that differ from those already there."""
+
+    offset: int  # in the stream
+    length: int  # bytes
+    packet: int  # number of the later segment's packet
+    winner_md5: str  # of the bytes that the file holds
+    loser_md5: str  # of those that it does not
+    side_offset: int | None  # where the losing bytes lie in conflict_file; None: not kept
+
+
+class StreamRecord(NamedTuple):
+    """All that the report says about one stream. Offsets count from the first byte of its file.
+
+    Cheapest to build with ``map(StreamRecord, *columns)`` or ``StreamRecord._make``.
+    """
+
+    stream: int  # connection << 1 | direction
+    filename: str  # relative to the output folder
+    size: int  # bytes of the (first) file
+    runs: Sequence[Run]  # what is there, in order, parts included; the rest is holes
+    first_ns: int  # the stream's first packet; ns since 1970-01-01
+    last_ns: int  # its last
+    src: str
+    sport: int
+    dst: str
+    dport: int
+    family: int  # 2 for IPv4, 10 for IPv6
+    packets: int
+    length: int  # frame bytes on the wire
+    captured: int  # frame bytes captured
+    payload: int  # payload bytes captured
+    written: int  # ... of them written as new
+    overlap: int  # ... where bytes already were
+    beyond: int  # ... beyond the limit of -C
+    outside: int  # ... outside the window
+    not_data: int  # ... of keep-alive probes and resets
+    refused: int  # ... refused by a limit
+    gap_bytes: int  # sum of the holes, those between parts included
+    out_of_order: int  # segments that did not continue where the highest one ended
+    flags: int  # Completeness
+    reason: int  # CloseReason
+    md5: str | None = None  # of the (first) file
+    vlans: tuple[int, ...] = ()  # outermost first
+    mac_src: str | None = None
+    mac_dst: str | None = None
+    parts: Sequence[Part] = ()  # by offset
+    conflicts: Sequence[Conflict] = ()
+    conflict_bytes: int = 0  # losing bytes, kept or not
+    conflict_file: str | None = None  # relative to the output folder
+    suffix: str = ""  # provisional end of filename (merge.py); the stream's other names begin with filename
+
+
+NO_IMAGES: Final[Mapping[int, str]] = {}
+
+_OPEN, _CLOSE = "\x01", "\x02"
+_PROVISIONAL = re.compile(b"\x01[^\x02]*\x02")
+_FILE = 48
+
+_REASONS = {int(reason): reason.name.lower() for reason in CloseReason}
+
+_ROW = (
+    "<fileobject><filename>%s</filename><id>%s</id><filesize>%s</filesize>%s\n<byte_runs>%s</byte_runs>%s\n"
+    "<tcpflow:tcpflow%s family='%s' src_ipn='%s' dst_ipn='%s' srcport='%s' dstport='%s'%s packets='%s'"
+    " len='%s' caplen='%s' connection='%s' direction='%s' payload='%s' written='%s'%s"
+    " completeness='%s' end='%s'%s</fileobject>\n%s"
+)
+_RARE = (
+    " out_of_order_count='%s' violations='%s' gap_bytes='%s' overlap='%s' conflict_bytes='%s' beyond='%s'"
+    " outside='%s' not_data='%s' refused='%s'"
+)
+_NOTHING_RARE = _RARE % ((0,) * 9)
+_PART = (
+    "<fileobject><filename>%s</filename><id>%s</id><filesize>%s</filesize>%s\n<byte_runs>%s</byte_runs>%s\n"
+    "<tcpflow:part_of flow='%s' connection='%s' direction='%s' stream_offset='%s'%s</fileobject>\n"
+)
+
+
+_TEXTS = attrgetter("filename", "src", "dst", "md5", "mac_src", "mac_dst")
+
+
+def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_IMAGES) -> list[bytes]:
+    """One row a record, UTF-8.
+
+    ``images`` names the capture file that a slab is. A run in another slab (a datagram put together from
+    fragments lies in none) gets no ``img_offset``. With more than one image a row says which it means.
+    """
+    rows = []
+    several = len(images) > 1
+    labels = {slab: f" image='{escape(name)}'/>" for slab, name in images.items()} if several else {}
+    for record, (
+        stream, name, size, runs, _, _, src, sport, dst, dport, family, packets, length, captured, payload,
+        written, overlap, beyond, outside, not_data, refused, gaps, disorder, flags, reason, md5, vlans,
+        mac_src, mac_dst, parts, conflicts, lost, conflict_file, suffix,
+    ), (stamps, seen) in zip(records, _cleaned(records), _times(records), strict=True):  # fmt: skip
+        end, siblings = "/>", ""
+        if parts or conflicts or suffix or conflict_file or (several and len(runs) > 1):
+            name, runs, end, siblings = _extended(record, images, stamps)
+        elif several and runs:
+            end = labels.get(runs[0][2], "/>")
+        rare = _NOTHING_RARE
+        if disorder or gaps or overlap or beyond or outside or not_data or refused or lost or conflicts:
+            rare = _RARE % (
+                disorder, len(conflicts), gaps, overlap, lost, beyond, outside, not_data, refused
+            )  # fmt: skip
+        link = f" mac_saddr='{mac_src}' mac_daddr='{mac_dst}'" if mac_src and mac_dst else ""
+        if vlans:
+            link += f" vlan='{'.'.join(map(str, vlans))}'"
+        row = _ROW % (
+            name, stream, size, stamps, _byte_runs(runs, size, images), _digest(md5), seen, family, src, dst,
+            sport, dport, link, packets, length, captured, stream >> 1, stream & 1, payload, written, rare,
+            _completeness(flags), _REASONS.get(reason, reason), end, siblings,
+        )  # fmt: skip
+        rows.append(row.encode())
+    return rows
+
+
+def settle_name(row: bytes, plain: bool) -> bytes:
+    """The row with its provisional name made final: without the suffix when ``plain``."""
+    if plain:
+        return _PROVISIONAL.sub(b"", row)
+    return row.translate(None, b"\x01\x02")
+
+
+def _cleaned(records: Sequence[StreamRecord]) -> Sequence[StreamRecord]:
+    """The records with their texts escaped. Nearly always nothing needs it, which one look at all tells."""
+    texts = chain.from_iterable(map(_TEXTS, records))
+    if harmless("".join(filter(None, texts))):
+        return records
+    return [
+        record._replace(
+            filename=escape(record.filename),
+            src=escape(record.src),
+            dst=escape(record.dst),
+            md5=record.md5 and escape(record.md5),
+            mac_src=record.mac_src and escape(record.mac_src),
+            mac_dst=record.mac_dst and escape(record.mac_dst),
+        )
+        for record in records
+    ]
+
+
+def _times(records: Sequence[StreamRecord]) -> list[tuple[str, str]]:
+    """The times of each record, as elements of the file and as attributes of the flow."""
+    firsts = timestamps([record.first_ns for record in records])
+    lasts = timestamps([record.last_ns for record in records])
+    return [
+        (
+            f"<mtime>{last}</mtime><crtime>{first}</crtime>",
+            f" startime='{first}' starttime='{first}' endtime='{last}'",
+        )
+        if first and last
+        else (
+            (last and f"<mtime>{last}</mtime>") + (first and f"<crtime>{first}</crtime>"),
+            (first and f" startime='{first}' starttime='{first}'") + (last and f" endtime='{last}'"),
+        )
+        for first, last in zip(firsts, lasts, strict=True)
+    ]
+
+
+def _byte_runs(runs: Sequence[Run], size: int, images: Mapping[int, str]) -> str:
+    """The runs of one file of ``size`` bytes, and the holes between them."""
+    shown = []
+    position = 0
+    for offset, length, slab, place in runs:
+        if offset > position:
+            shown.append(f"<byte_run file_offset='{position}' len='{offset - position}' fill='0'/>")
+        if slab in images and place >= 0:
+            shown.append(f"<byte_run file_offset='{offset}' img_offset='{place}' len='{length}'/>")
+        else:
+            shown.append(f"<byte_run file_offset='{offset}' len='{length}'/>")
+        position = offset + length
+    if size > position:
+        shown.append(f"<byte_run file_offset='{position}' len='{size - position}' fill='0'/>")
+    return "".join(shown)
+
+
+def _extended(
+    record: StreamRecord, images: Mapping[int, str], stamps: str
+) -> tuple[str, Sequence[Run], str, str]:
+    """What only some rows have: name of the first file, its runs, the end of the flow element, the parts."""
+    name = _marked(record.filename, record)
+    starts = [part.offset for part in record.parts]
+    runs = _clipped(record.runs, 0, starts[0]) if starts else record.runs
+    children = "".join(map(_conflict, record.conflicts))
+    file = record.conflict_file
+    end = f" conflict_file='{_marked(file, record)}'" if file else ""
+    more, named = _image_names(runs, images)
+    end += more + (f">{children}{named}</tcpflow:tcpflow>" if children or named else "/>")
+    siblings = []
+    for number, part in enumerate(record.parts, 1):
+        stop = starts[number] if number < len(starts) else None
+        held = _clipped(record.runs, part.offset, stop)
+        more, named = _image_names(held, images)
+        siblings.append(_PART % (
+            _marked(part.filename, record), record.stream | number << _FILE, part.size, stamps,
+            _byte_runs(held, part.size, images), _digest(part.md5 and escape(part.md5)),
+            record.stream, record.stream >> 1, record.stream & 1, part.offset,
+            more + (f">{named}</tcpflow:part_of>" if named else "/>"),
+        ))  # fmt: skip
+    return name, runs, end, "".join(siblings)
+
+
+def _marked(name: str, record: StreamRecord) -> str:
+    """A name of the stream, escaped, its provisional suffix between the two marks."""
+    if not record.suffix or not name.startswith(record.filename):
+        return escape(name)
+    stem = record.filename.removesuffix(record.suffix)
+    return escape(stem) + _OPEN + escape(record.suffix) + _CLOSE + escape(name[len(record.filename) :])
+
+
+def _clipped(runs: Sequence[Run], start: int, stop: int | None) -> list[Run]:
+    """The runs of the file that holds the stream from ``start`` to ``stop``, offsets counted from there.
+
+    Where a run was cut in front it is not known where its new first byte was captured: place -1.
+    """
+    kept = []
+    for offset, length, slab, place in runs:
+        first = max(offset, start)
+        behind = offset + length if stop is None else min(offset + length, stop)
+        if first < behind:
+            kept.append((first - start, behind - first, slab, place if first == offset else -1))
+    return kept
+
+
+def _image_names(runs: Sequence[Run], images: Mapping[int, str]) -> tuple[str, str]:
+    """Which capture files the runs lie in, when there are several: an attribute for one, else elements.
+
+    An element holds from its file_offset to the next one's.
+    """
+    if len(images) < 2:
+        return "", ""
+    changes: list[tuple[int, str]] = []
+    for offset, _, slab, place in runs:
+        if slab in images and place >= 0 and (not changes or changes[-1][1] != images[slab]):
+            changes.append((offset, images[slab]))
+    if len(changes) == 1:
+        return f" image='{escape(changes[0][1])}'", ""
+    return "", "".join(f"<tcpflow:image file_offset='{at}' name='{escape(name)}'/>" for at, name in changes)
+
+
+def _conflict(conflict: Conflict) -> str:
+    return f"<tcpflow:conflict{attributes(conflict._asdict())}/>"
+
+
+def _digest(md5: str | None) -> str:
+    return f"<hashdigest type='md5'>{md5}</hashdigest>" if md5 else ""
+
+
+@cache
+def _completeness(flags: int) -> str:
+    """Names of what keeps a stream from being whole; "" when nothing does."""
+    return " ".join((flag.name or "").lower() for flag in Completeness if flags & flag)

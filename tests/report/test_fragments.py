@@ -1,0 +1,102 @@
+"""Fragments: committed by rename, private, never in the place of another file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import OutputError
+from pipeline.report import placing
+from pipeline.report.fragments import INDEX, FragmentWriter, index_path, name_key
+
+
+def test_rows_and_index(tmp_path: Path) -> None:
+    """The index says where each row lies, in the order of adding, through many flushes."""
+    path = tmp_path / "0"
+    rows = {stream: bytes([stream % 256]) * (stream * 997 % 5000) for stream in range(1000, 0, -1)}
+    with FragmentWriter(path) as writer:
+        for stream, row in rows.items():
+            writer.add([stream], [row], [stream % 3])
+        writer.add([], [])
+    content = path.read_bytes()
+    index = np.fromfile(index_path(path), INDEX)
+    assert index["stream"].tolist() == list(rows)
+    assert index["name"].tolist() == [stream % 3 for stream in rows]
+    for entry, row in zip(index, rows.values(), strict=True):
+        assert content[int(entry["offset"]) :][: int(entry["length"])] == row
+    assert len(content) == sum(map(len, rows.values())) > 1 << 21
+
+
+def test_nothing_shows_before_close(tmp_path: Path) -> None:
+    """A half-written fragment has no final name, and giving it up leaves nothing behind."""
+    writer = FragmentWriter(tmp_path / "0")
+    writer.add([1], [b"x" * (2 << 20)])
+    assert {path.name for path in tmp_path.iterdir()} == {"0.part", "0.part.index"}
+    writer.abandon()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ZeroDivisionError), FragmentWriter(tmp_path / "1"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    """Nobody else can read a fragment, whatever the umask."""
+    before = os.umask(0)
+    try:
+        with FragmentWriter(tmp_path / "0") as writer:
+            writer.add([1], [b"x"])
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["0.part", "0.part.index"])
+def test_a_planted_link_is_not_followed(tmp_path: Path, name: str) -> None:
+    """A link in the place of a file of ours is an error with a hint, and its target stays as it is."""
+    victim = tmp_path / "victim"
+    (tmp_path / name).symlink_to(victim)
+    with pytest.raises(OutputError) as caught:
+        FragmentWriter(tmp_path / "0")
+    assert caught.value.hint
+    assert not victim.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Exit 4 with a hint, and nothing that could be merged."""
+
+    def full(descriptor: int, pieces: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(placing.os, "writev", full)
+    with pytest.raises(OutputError) as caught, FragmentWriter(tmp_path / "0") as writer:
+        writer.add([1], [b"row"])
+    assert caught.value.status == 4
+    assert caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_short_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that takes a few bytes at a time gets them all, in order."""
+    real = os.writev
+
+    def short(descriptor: int, pieces: list[bytes]) -> int:
+        return real(descriptor, [b"".join(pieces)[:5]])
+
+    monkeypatch.setattr(placing.os, "writev", short)
+    descriptor = placing.create(tmp_path / "f")
+    placing.write_all(descriptor, [b"abc", b"", b"defgh", memoryview(b"ijklmnopq"), b"r"])
+    os.close(descriptor)
+    assert (tmp_path / "f").read_bytes() == b"abcdefghijklmnopqr"
+
+
+def test_name_keys() -> None:
+    """Names have keys that differ and are never 0, which means "final"."""
+    keys = {name_key(name) for name in ("", "a", "b", "\udcff", "é")}
+    assert len(keys) == 5
+    assert 0 not in keys
