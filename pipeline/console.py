@@ -1,0 +1,185 @@
+"""What a person sees, all of it on standard error: messages, progress, the closing summary.
+
+Knows: how text becomes safe to show, when colour and a moving bar are wanted, the summary's rows.
+Does not know: what the numbers mean or where they come from.
+Invariant: nothing here ends a run; output that cannot be written is dropped. rich is imported only
+when standard error is a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+REFRESH_SECONDS: Final = 0.1
+
+UNPROCESSED: Final = "unprocessed."
+"""Prefix of the counters of packets that were set aside, by reason."""
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, without what could move a cursor or reorder what is read.
+
+    File names and messages may hold anything: whatever does not print (controls, line ends, direction
+    marks, undecodable bytes) becomes its Python escape.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def error(message: str, hint: str | None = None) -> None:
+    """``error: …`` and, below it, ``hint: …``."""
+    _say("error", "bold red", message, hint)
+
+
+def warning(message: str, hint: str | None = None) -> None:
+    """``warning: …`` and, below it, ``hint: …``."""
+    _say("warning", "bold yellow", message, hint)
+
+
+def summary(counters: Mapping[str, int], seconds: float) -> None:
+    """The closing lines of a run, see :func:`summary_text`."""
+    _write(summary_text(counters, seconds))
+
+
+def summary_text(counters: Mapping[str, int], seconds: float) -> str:
+    """The summary as aligned lines.
+
+    Reads ``packets``, ``packets.tcp``, ``connections``, ``streams``, ``bytes.input``, ``bytes.written``,
+    ``gaps``, ``bytes.gaps``, ``conflicts`` and all ``unprocessed.REASON``; one that is not there is 0.
+    """
+
+    def n(name: str) -> str:
+        return f"{counters.get(name, 0):,}"
+
+    rate = counters.get("bytes.input", 0) / seconds if seconds > 0 else 0.0
+    rows = [
+        ("packets", f"{n('packets')}, {n('packets.tcp')} of them TCP"),
+        ("connections", n("connections")),
+        ("streams", f"{n('streams')}, {n('bytes.written')} bytes written"),
+        ("gaps", f"{n('gaps')}, {n('bytes.gaps')} bytes missing"),
+        ("conflicts", n("conflicts")),
+        ("unprocessed", _unprocessed(counters)),
+        ("time", f"{seconds:.2f} s, {_bytes(rate)}/s"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "".join(f"{name:<{width}}  {text}\n" for name, text in rows)
+
+
+def _unprocessed(counters: Mapping[str, int]) -> str:
+    """Packets set aside: their number, then the reasons, the most frequent first."""
+    reasons = {
+        name.removeprefix(UNPROCESSED): count
+        for name, count in counters.items()
+        if count and name.startswith(UNPROCESSED)
+    }
+    total = f"{sum(reasons.values()):,}"
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in ordered)
+    return f"{total} packets: {parts}" if parts else total
+
+
+def _bytes(number: float) -> str:
+    """A size for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if number < 999.5:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.2f} GB"
+
+
+def _terminal() -> bool:
+    """Whether a bar may move on standard error."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _say(kind: str, style: str, message: str, hint: str | None) -> None:
+    lines = [(kind, style, message)]
+    if hint is not None:
+        lines.append(("hint", "bold cyan", hint))
+    if _terminal() and not os.environ.get("NO_COLOR"):
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        for word, colour, text in lines:
+            with contextlib.suppress(OSError):
+                console.print(Text.assemble((word, colour), ": ", printable(text)))
+    else:
+        _write("".join(f"{word}: {printable(text)}\n" for word, _, text in lines))
+
+
+def _write(text: str) -> None:
+    """One write, so that lines of several processes do not mix; a closed stderr is no reason to fail."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+class Progress:
+    """Bytes, rate and time left of one run, as a bar on a terminal; else nothing at all.
+
+    ``with Progress(total_bytes, quiet=config.quiet) as progress: … progress.moved_to(bytes_so_far)``.
+    It starts no thread (processes are forked while it shows) and draws at most ten times a second.
+    """
+
+    def __init__(self, total: int, *, quiet: bool = False) -> None:
+        self._total = total
+        self._shown = not quiet and _terminal()
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        if self._shown:
+            self._bar = _bar()
+            self._task = self._bar.add_task("reading", total=self._total)
+            self._bar.start()
+        return self
+
+    def moved_to(self, done: int) -> None:
+        """``done`` bytes of the total are behind us."""
+        if self._bar is None or self._task is None:
+            return
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + REFRESH_SECONDS
+            with contextlib.suppress(OSError):
+                self._bar.update(self._task, completed=done, refresh=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            with contextlib.suppress(OSError):
+                self._bar.stop()
+            self._bar = None
+
+
+def _bar() -> RichProgress:
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

@@ -1,0 +1,119 @@
+"""The stages as processes: started, listened to, ended; the first that fails ends the run.
+
+Knows: which processes a run has, what their last words mean.
+Does not know: what they do (stages.py), how processes are made (supervise.py).
+Invariant: when ``run_processes`` returns or raises, none of them is left, nor any socket.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline import errors, stages
+from pipeline.config import Config
+from pipeline.console import Progress
+from pipeline.errors import FlowshardError, InternalError
+from pipeline.results import Results
+from pipeline.supervise import Process, end_all, start
+from pipeline.transport import Receiver, Waiter, Wires
+from workers.wire import Note
+
+_TICK_MS: Final = 200
+_LAST_WORDS_MS: Final = 200
+
+
+def run_processes(config: Config, fragments: Sequence[Path], progress: Progress) -> Results:
+    """One capture process, the workers, the writers."""
+    folder = Path(tempfile.mkdtemp(prefix="flowshard-"))  # 0700, and short enough for a socket's name
+    processes: list[Process] = []
+    try:
+        for name, stage in _stages(config, fragments):
+            processes.append(start(name, partial(stages.run_stage, name, folder, stage)))
+        wires = Wires(folder)
+        try:
+            done = _Listener(wires, processes, progress).listen()
+        finally:
+            wires.close()
+    finally:
+        end_all(processes)
+        shutil.rmtree(folder, ignore_errors=True)
+    workers = [done[f"worker-{n}"] for n in range(config.workers)]
+    writers = [done[f"writer-{m}"] for m in range(config.writers)]
+    return Results(
+        done["capture"]["counters"], done["capture"]["inputs"], [each["counters"] for each in workers],
+        [each["counters"] for each in writers], [tuple(pair) for each in writers for pair in each["renamed"]],
+    )  # fmt: skip
+
+
+def _stages(config: Config, fragments: Sequence[Path]) -> list[tuple[str, stages.Stage]]:
+    """Names and work of all processes, the last stage first: whoever sends finds its receiver there."""
+    found: list[tuple[str, stages.Stage]] = [
+        (f"writer-{m}", partial(stages.writer_stage, m, config, fragments[m])) for m in range(config.writers)
+    ]
+    found += [(f"worker-{n}", partial(stages.worker_stage, n, config)) for n in range(config.workers)]
+    return [*found, ("capture", partial(stages.capture_stage, config))]
+
+
+class _Listener:
+    """Hears what processes say, and notices when they fall silent."""
+
+    def __init__(self, wires: Wires, processes: Sequence[Process], progress: Progress) -> None:
+        self._progress = progress
+        self._waiter = Waiter()
+        self._said: dict[str, Note] = {}  # last words
+        self._dead: list[Process] = []
+        self._count = len(processes)
+        for process in processes:
+            receiver = wires.receiver(f"status-{process.name}")
+            self._waiter.watch(receiver, partial(self._hear, process.name, receiver))
+            self._waiter.watch(process.lifeline, partial(self._notice, process))
+
+    def listen(self) -> dict[str, dict[str, Any]]:
+        """Until all are done: their counters by name. Raises what the first that failed tells, or its fate."""
+        while len(self._said) < self._count:
+            self._waiter.wait(_TICK_MS)
+            for process in self._dead:
+                self._mourn(process)
+            self._dead.clear()
+        return {name: note.facts for name, note in self._said.items()}
+
+    def _hear(self, name: str, receiver: Receiver) -> None:
+        message = receiver.take()
+        if not isinstance(message, Note):
+            return
+        if message.kind == "progress":
+            self._progress.moved_to(message.facts["bytes"])
+        elif message.kind == "done":
+            self._said[name] = message
+        else:
+            raise _failure(name, message)
+
+    def _notice(self, process: Process) -> None:
+        self._waiter.forget(process.lifeline)
+        self._dead.append(process)
+
+    def _mourn(self, process: Process) -> None:
+        """A process is over: that is an error unless it has said, or is about to say, that it is done."""
+        while process.name not in self._said and self._waiter.wait(_LAST_WORDS_MS):
+            pass
+        if process.name not in self._said:
+            while not process.reap():
+                self._waiter.wait(1)
+            raise InternalError(
+                f"{process.name} (process {process.pid}) {process.fate()}",
+                "the output is incomplete; if nobody ended it on purpose and memory was not short, please report this",
+            )
+
+
+def _failure(name: str, note: Note) -> FlowshardError:
+    """What a process failed of, as the exception that it was there."""
+    facts = note.facts
+    if note.kind == "failed":
+        kind = getattr(errors, str(facts.get("kind")), InternalError)
+        return kind(facts["message"], facts["hint"])  # type: ignore[no-any-return]
+    return InternalError(f"{name} failed: {facts['message']}", f"please report this:\n{facts['trace']}")

@@ -1,0 +1,80 @@
+"""What the report says of the run itself: program, host, options, inputs, totals.
+
+Knows: where these facts are to be had. Does not know: XML (report/document.py).
+Invariant: only the execution environment, the use of resources and the counts of processes differ
+between two runs of one command on one input.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import resource
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline import __version__
+from pipeline.config import Config
+from pipeline.report.document import Creator, Execution, Input, Outcome, Usage, head, tail
+from pipeline.versions import versions
+
+
+def report_head(config: Config, started: int) -> bytes:
+    """The document up to its first row. ``started``: ns since 1970-01-01."""
+    system = platform.uname()
+    execution = Execution(
+        os_sysname=system.system, os_release=system.release, os_version=system.version, host=system.node,
+        arch=system.machine, command_line=config.command_line, uid=os.getuid(), username=_user(), start_ns=started,
+    )  # fmt: skip
+    libraries = [(name, version) for name, version in versions() if name not in {"flowshard", "Python"}]
+    compiler = f"{platform.python_implementation()} {platform.python_version()}"
+    creator = Creator("flowshard", __version__, compiler, (), libraries, execution)
+    return head(creator, [str(path) for path in config.inputs])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's uid need not have a name
+        return str(os.getuid())
+
+
+def report_tail(
+    config: Config, inputs: Sequence[Mapping[str, Any]], counters: Mapping[str, int], seconds: float
+) -> bytes:
+    """The document behind its last row."""
+    totals = {name: counters[name] for name in ("packets", "connections", "streams")}
+    return tail(Outcome(
+        usage=_usage(seconds), options=_options(config),
+        inputs=[_input(str(path), facts) for path, facts in zip(config.inputs, inputs, strict=True)],
+        totals=totals, counters=counters, processes={"workers": config.workers, "writers": config.writers},
+    ))  # fmt: skip
+
+
+def _input(name: str, facts: Mapping[str, Any]) -> Input:
+    offset, problem = facts["fault"] or (None, None)
+    return Input(name, facts["size"], facts["format"], facts["packets"], offset, problem)
+
+
+def _options(config: Config) -> dict[str, str | int | bool | None]:
+    return {
+        "expression": config.expression or None,
+        "name_format": config.name_format,
+        "name_timestamp": config.name_timestamp,
+        "md5": config.md5,
+        "overlap": config.overlap,
+        "stream_bytes": config.limits.stream_bytes,
+        "hash_key": f"{config.hash_key:#x}",
+    }
+
+
+def _usage(seconds: float) -> Usage:
+    """This process and those of its children that have ended."""
+    one, rest = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Usage(
+        utime=one.ru_utime + rest.ru_utime, stime=one.ru_stime + rest.ru_stime,
+        maxrss=max(one.ru_maxrss, rest.ru_maxrss), minflt=one.ru_minflt + rest.ru_minflt,
+        majflt=one.ru_majflt + rest.ru_majflt, nswap=0, inblock=one.ru_inblock + rest.ru_inblock,
+        oublock=one.ru_oublock + rest.ru_oublock, clocktime=seconds,
+    )  # fmt: skip

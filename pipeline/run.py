@@ -1,0 +1,92 @@
+"""The coordinator: one run from its configuration to its report and its outcome.
+
+Knows: the order of things. Does not know: how any of them is done.
+Invariant: the report appears only when every byte it speaks of is on disk and the accounting identity
+holds; until then the output folder is marked as incomplete.
+
+It reads like the data's path:
+
+    inputs -> capture -> workers -> writers -> fragments -> report
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pipeline.capture import Capture, Slabs, check_inputs, describe
+from pipeline.config import Config
+from pipeline.console import Progress, warning
+from pipeline.errors import InternalError
+from pipeline.output import OutputFolder
+from pipeline.provenance import report_head, report_tail
+from pipeline.report.merge import merge
+from pipeline.results import Results
+from pipeline.settle import rename_plain
+from pipeline.source.records import Fault
+from pipeline.stats import Outcome, added, broken, summary
+from pipeline.writer.writer import Writer
+from workers.reassembler import Reassembler
+
+
+def run(config: Config) -> Outcome:
+    """Do what the configuration says. Raises FlowshardError."""
+    started, begin = time.time_ns(), time.perf_counter()
+    check_inputs(config)
+    folder = OutputFolder(config)
+    try:
+        fragments = [folder.scratch / f"fragment-{m}" for m in range(max(1, config.writers))]
+        with Progress(sum(path.stat().st_size for path in config.inputs), quiet=config.quiet) as progress:
+            if config.workers:
+                from pipeline.coordinator import run_processes
+
+                results = run_processes(config, fragments, progress)
+            else:
+                results = run_inline(config, fragments[0], progress)
+        counters = account(config, results)
+        plain = rename_plain(config, fragments)
+        if config.report is not None:
+            head = report_head(config, started)
+            tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
+            merge(fragments, config.report, head, tail, plain)
+    except BaseException:
+        folder.abandon()
+        raise
+    folder.finished()
+    for wanted, given in results.renamed:
+        warning(f"{wanted} is taken by a file of somebody else's", f"the stream is in {given}")
+    faults = [
+        Fault(path, *facts["fault"]) for path, facts in zip(config.inputs, results.inputs, strict=True) if facts["fault"]
+    ]
+    return Outcome(3 if faults else 0, time.perf_counter() - begin, faults, counters)
+
+
+def run_inline(config: Config, fragment: Path, progress: Progress) -> Results:
+    """All stages in this process, one after the other, batch by batch."""
+    capture = Capture(config, workers=1)
+    worker = Reassembler(config.limits)
+    writer = Writer(config, fragment, Slabs(config, keep=1))
+    number = 0
+    for dealt in capture.batches():
+        writer.apply(worker.handle(dealt.parts[0]))
+        progress.moved_to(dealt.bytes_read)
+        number = dealt.number + 1
+    for events in worker.finish(number):
+        writer.apply(events)
+    writer.finish()
+    return Results(
+        capture.counters(), [describe(facts) for facts in capture.inputs], [worker.totals()], [writer.counters],
+        writer.folder.renamed,
+    )  # fmt: skip
+
+
+def account(config: Config, results: Results) -> dict[str, int]:
+    """Check the accounting identity; return the counters of the run."""
+    worker, writer = added(results.workers), added(results.writers)
+    problems = broken(results.capture, worker, writer)
+    if problems:
+        raise InternalError(
+            "the accounting does not add up: " + "; ".join(problems),
+            "this is a defect of flowshard: please report it, with the capture if you can",
+        )
+    return summary(results.capture, worker, writer, sum(path.stat().st_size for path in config.inputs))

@@ -1,0 +1,98 @@
+"""Counters of all stages, and the accounting identity over them (HOSTILE.md section 3).
+
+Knows: which counts must add up. Does not know: how anything was counted.
+Invariant: a run whose counts do not add up ends with exit status 70, whatever its output looks like.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.decode.reasons import Reason, group
+from pipeline.source.records import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to."""
+
+    status: int
+    seconds: float
+    faults: Sequence[Fault] = ()
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+def added(parts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """The counters of several processes as one."""
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return total
+
+
+def broken(capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int]) -> list[str]:
+    """The lines of the identity that do not hold, in words; none when all is well."""
+    groups: Counter[str] = Counter()
+    for reason in Reason:
+        groups[group(reason)] += capture[f"reason.{reason.label}"]
+    # (what, one side, the other side)
+    lines = [
+        ("packets read = packets by reason", capture["read"], groups.total()),
+        ("sharded = delivered", groups["sharded"], worker["delivered"]),
+        (
+            "delivered = without payload + with payload",
+            worker["delivered"],
+            worker["no_payload"] + worker["payload_segments"],
+        ),
+        ("delivered = packets of all connections", worker["delivered"], worker["packets"]),
+        (
+            "payload seen = written + duplicate + conflicting + beyond + outside + no data + refused",
+            worker["seen"],
+            worker["written"] + writer["duplicate"] + writer["conflicting"] + worker["beyond"]
+            + worker["outside"] + worker["not_data"] + worker["refused"],
+        ),
+        ("overlaps offered = overlaps compared", worker["overlap"], writer["duplicate"] + writer["conflicting"]),
+        ("bytes accepted = bytes in the report's runs", worker["written"], writer["run_bytes"]),
+        ("streams opened = rows of the report", worker["streams"], writer["rows"]),
+    ]  # fmt: skip
+    if not worker["moved_beyond"]:
+        lines.append(("bytes accepted = bytes written", worker["written"], writer["data_bytes"]))
+    return [f"{what}: {one} is not {other}" for what, one, other in lines if one != other]
+
+
+def summary(
+    capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], input_bytes: int
+) -> dict[str, int]:
+    """The counters that the terminal and the report show."""
+    unprocessed = {
+        f"unprocessed.{reason.label}": capture[f"reason.{reason.label}"]
+        for reason in Reason
+        if reason is not Reason.TCP
+    }
+    return {
+        "packets": capture["read"],
+        "packets.tcp": worker["delivered"],
+        "packets.payload": worker["payload_segments"],
+        "connections": worker["connections"],
+        "connections.payload": worker["connections_with_payload"],
+        "streams": worker["streams"],
+        "files": writer["files"],
+        "bytes.input": input_bytes,
+        "bytes.payload": worker["seen"],
+        "bytes.written": worker["written"],
+        "bytes.duplicate": writer["duplicate"],
+        "bytes.conflicting": writer["conflicting"],
+        "bytes.beyond": worker["beyond"],
+        "bytes.outside": worker["outside"],
+        "bytes.not_data": worker["not_data"],
+        "bytes.refused": worker["refused"],
+        "gaps": writer["gaps"],
+        "bytes.gaps": writer["gap_bytes"],
+        "conflicts": writer["conflicts"],
+        "limit.hole_bytes": worker["limit.hole_bytes"],
+        "limit.ranges": worker["limit.ranges"],
+        "limit.connections": worker["limit.connections"],
+        **unprocessed,
+    }

@@ -1,0 +1,91 @@
+"""Processes of a run: started, watched, ended.
+
+Knows: forks, exit codes, signals. Does not know: what a stage does, or what its messages say.
+Invariant: no process outlives ``end_all`` or, on Linux, the coordinator itself.
+
+Stages are forked before the coordinator has a thread or a socket. Each holds the writing end of a pipe
+that nobody writes to: when its process ends, however it ends, the reading end becomes readable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_PATIENCE: Final = 2.0  # seconds between asking a process to end and ending it
+
+
+@dataclass(slots=True)
+class Process:
+    """A stage at work."""
+
+    name: str
+    pid: int
+    lifeline: int  # readable once the process is over
+    code: int | None = None  # exit code; negative: the signal that ended it
+
+    def reap(self) -> bool:
+        """Whether it is over; its exit code is known then."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+        return self.code is not None
+
+    def fate(self) -> str:
+        """How it ended, for a message."""
+        if self.code is not None and self.code < 0:
+            return f"was ended by {signal.Signals(-self.code).name}"
+        return f"ended with exit code {self.code}"
+
+
+def start(name: str, work: Callable[[], int]) -> Process:
+    """Fork a process that does ``work`` and exits with what it returns."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        return Process(name, pid, reading)
+    code = 70
+    try:
+        os.close(reading)
+        _die_with(parent)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides what an interrupt means
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        code = work()
+    finally:
+        os._exit(code)  # nothing of the parent's is cleaned up twice
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to end this process when its parent dies (Linux)."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(70)
+
+
+def end_all(processes: list[Process]) -> None:
+    """End those that still run, politely at first, and reap them all."""
+    for process in processes:
+        if not process.reap():
+            os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE
+    while not all([process.reap() for process in processes]) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    for process in processes:
+        if not process.reap():
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitpid(process.pid, 0)
+            process.code = -signal.SIGKILL
+        os.close(process.lifeline)

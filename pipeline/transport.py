@@ -1,0 +1,145 @@
+"""Sockets between the stages: the only module that knows ZeroMQ.
+
+Knows: links, credit, where sockets live and which limits they have.
+Does not know: what messages mean (workers/wire.py), who starts whom (supervise.py).
+Invariant: a sender never has more than its window of bytes under way, and no stage blocks on sending
+while acknowledgements wait for it.
+
+A link is one DEALER socket at each end, over ``ipc://`` in a private run folder: the receiving end binds,
+the sending end connects, so that it can send before the other end is there. Messages go one way. *Credit* comes back on the same socket, a number for
+each message taken in. High-water marks are above the window, so ZeroMQ itself never decides anything.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+
+from workers.wire import MESSAGE_BYTES, Frame, Message, decode
+
+WINDOW_BYTES: Final = 4 << 20
+"""Under way on one link: some five batches, which keeps both ends busy and costs little memory."""
+
+LINGER_MS: Final = 500
+
+
+class Wires:
+    """The sockets of one process. Made in that process, after the fork."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.context = zmq.Context()
+        self._sockets: list[zmq.Socket[bytes]] = []
+
+    def sender(self, link: str) -> Sender:
+        """The sending end of a link."""
+        socket = self._socket()
+        socket.connect(self._address(link))
+        return Sender(socket)
+
+    def receiver(self, link: str) -> Receiver:
+        """The receiving end."""
+        socket = self._socket()
+        socket.bind(self._address(link))
+        return Receiver(socket)
+
+    def _address(self, link: str) -> str:
+        return f"ipc://{self.folder}/{link}"
+
+    def _socket(self) -> zmq.Socket[bytes]:
+        socket = self.context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, LINGER_MS)
+        socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, 2)  # ms; the other end may not have bound yet
+        self._sockets.append(socket)
+        return socket
+
+    def close(self) -> None:
+        """Close every socket; what was sent gets LINGER_MS to leave."""
+        for socket in self._sockets:
+            socket.close()
+        self.context.term()
+
+
+class Sender:
+    """The sending end: messages out, credit in."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+        self.under_way = 0
+        self._sizes: deque[int] = deque()
+
+    def ready(self) -> bool:
+        """Whether the window has room. One message may go beyond it."""
+        return self.under_way < WINDOW_BYTES
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        """Send a message; call it when ``ready``."""
+        size = sum(map(len, frames))
+        if size > MESSAGE_BYTES:
+            raise ValueError(f"a message of {size} bytes is beyond the limit of {MESSAGE_BYTES}")
+        self.socket.send_multipart(frames, zmq.NOBLOCK)
+        self._sizes.append(size)
+        self.under_way += size
+
+    def take_credit(self) -> None:
+        """Take in the credit that waits."""
+        while True:
+            try:
+                credit = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            for _ in range(int.from_bytes(credit[:4], "little")):
+                if self._sizes:
+                    self.under_way -= self._sizes.popleft()
+
+
+class Receiver:
+    """The receiving end: messages in, credit out."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+
+    def take(self) -> Message | None:
+        """The next message, if one waits; its sender gets credit at once."""
+        try:
+            frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        self.socket.send((1).to_bytes(4, "little"), zmq.NOBLOCK)
+        return decode([frame.buffer for frame in frames])
+
+
+class Waiter:
+    """Waits for whatever comes first on any of a process's links."""
+
+    def __init__(self) -> None:
+        self._poller = zmq.Poller()
+        self._handlers: dict[Any, Callable[[], None]] = {}
+
+    def watch(self, end: Sender | Receiver | int, handler: Callable[[], None]) -> None:
+        """Call ``handler`` whenever something waits there; an int is a file descriptor."""
+        key = end if isinstance(end, int) else end.socket
+        self._poller.register(key, zmq.POLLIN | zmq.POLLERR if isinstance(end, int) else zmq.POLLIN)
+        self._handlers[key] = handler
+
+    def forget(self, end: Sender | Receiver | int) -> None:
+        """Stop watching."""
+        key = end if isinstance(end, int) else end.socket
+        self._poller.unregister(key)
+        del self._handlers[key]
+
+    def wait(self, milliseconds: int | None = None) -> bool:
+        """Wait, handle, and say whether anything came."""
+        ready = self._poller.poll(milliseconds)
+        for key, _ in ready:
+            handler = self._handlers.get(key)
+            if handler is not None:
+                handler()
+        return bool(ready)
