@@ -1,0 +1,216 @@
+"""The benchmark's course: captures, tools, modes, in turn; what each row must reach.
+
+Knows: how flowshard and tcpflow are called for the same work; the targets.
+Does not know: what the captures are made of, how a run is measured, how results are printed.
+Invariant: every time that is kept is of a run whose tool gave exactly the expected streams in its warm-up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.generate import Expected, cached
+from tests.bench.measure import Memory, RunFailed, Timed, memory, timed
+
+CAPTURES = ("bulk", "web", "tiny", "disorder")
+MODES = ("streams", "md5")
+
+TARGETS = {
+    ("bulk", "streams"): 1.2,
+    ("web", "streams"): 1.0,
+    ("tiny", "streams"): 1.0,
+    ("bulk", "md5"): 2.0,
+    ("web", "md5"): 1.5,
+}
+"""Times as fast as tcpflow, in one run, on two cores."""
+TARGET_SECONDS = {("start", "streams"): 0.4}
+"""From start to end, for a capture of five packets."""
+
+_REPORT = "report.xml"
+_BLOCK = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that is measured, and how it is asked for each mode."""
+
+    name: str
+    command: tuple[str, ...]
+    modes: dict[str, tuple[str, ...]]
+    padded: bool = False  # addresses and ports in names have leading zeros
+
+    def line(self, mode: str, capture: Path, output: Path) -> list[str]:
+        """The command for one run."""
+        report = str(output / _REPORT)
+        return [*self.command, *self.modes[mode], "-r", str(capture), "-o", str(output), "-X", report]
+
+
+def flowshard(command: Sequence[str]) -> Tool:
+    """Ours; ``command`` may end with options."""
+    return Tool("flowshard", tuple(command), {"streams": (), "md5": ("-md5",)})
+
+
+def tcpflow(command: str) -> Tool:
+    """The peer."""
+    return Tool("tcpflow", (command, "-q"), {"streams": (), "md5": ("-e", "md5")}, padded=True)
+
+
+@dataclass(slots=True)
+class Measured:
+    """What one tool took for one row."""
+
+    runs: list[Timed] = field(default_factory=list)
+    memory: Memory | None = None
+
+    @property
+    def wall(self) -> float:
+        """Median seconds."""
+        return statistics.median(run.wall for run in self.runs)
+
+    @property
+    def cpu(self) -> float:
+        """Median CPU seconds of all processes."""
+        return statistics.median(run.cpu for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One capture in one mode, by tool."""
+
+    capture: Expected
+    mode: str
+    tools: dict[str, Measured]
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as fast as tcpflow; None unless both ran."""
+        if {"flowshard", "tcpflow"} <= self.tools.keys():
+            return self.tools["tcpflow"].wall / self.tools["flowshard"].wall
+        return None
+
+    @property
+    def target(self) -> float | None:
+        """The ratio to reach."""
+        return TARGETS.get((self.capture.kind, self.mode))
+
+    @property
+    def target_seconds(self) -> float | None:
+        """The time to keep to."""
+        return TARGET_SECONDS.get((self.capture.kind, self.mode))
+
+    def met(self) -> bool:
+        """Whether the targets are reached; one that could not be measured is not."""
+        seconds = self.target_seconds
+        if seconds is not None:
+            return "flowshard" in self.tools and self.tools["flowshard"].wall <= seconds
+        return self.target is None or (self.ratio is not None and self.ratio >= self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure."""
+
+    captures: tuple[str, ...]
+    modes: tuple[str, ...]
+    tools: tuple[Tool, ...]
+    runs: int
+    size: float
+    seed: int
+    folder: Path  # of the captures
+    output: Path  # below which the tools write
+    memory: bool = True
+
+
+def run(plan: Plan, say: Callable[[str], None]) -> Iterator[Row]:
+    """Measure row by row. Raises RunFailed."""
+    for kind in plan.captures:
+        say(f"{kind}: capture")
+        path, expected = cached(kind, 1.0 if kind == "start" else plan.size, plan.seed, plan.folder)
+        with _room(plan.output, expected) as output:
+            for mode in plan.modes if kind != "start" else ("streams",):
+                say(f"{kind}, {mode}")
+                yield Row(expected, mode, _measure(plan, mode, path, expected, output))
+
+
+def _measure(plan: Plan, mode: str, capture: Path, expected: Expected, output: Path) -> dict[str, Measured]:
+    """A warm-up each, whose output is checked, then the tools in turn, then memory by itself."""
+    lines = {tool.name: tool.line(mode, capture, output) for tool in plan.tools}
+    measured = {tool.name: Measured() for tool in plan.tools}
+    _into_page_cache(capture)
+    for tool in plan.tools:
+        _empty(output)
+        timed(lines[tool.name])
+        check_output(output, expected, tool)
+    for _ in range(plan.runs):
+        for name, line in lines.items():
+            _empty(output)
+            measured[name].runs.append(timed(line))
+    for name, line in lines.items() if plan.memory else ():
+        _empty(output)
+        measured[name].memory = memory(line)
+    _empty(output)
+    return measured
+
+
+def check_output(output: Path, expected: Expected, tool: Tool) -> None:
+    """Raises RunFailed unless the folder holds the report and exactly the expected streams."""
+    wanted = {
+        padded_name(name) if tool.padded else name: (stream.size, stream.md5)
+        for name, stream in expected.streams.items()
+    }
+    found = {entry.name: Path(entry.path) for entry in os.scandir(output)}
+    if found.pop(_REPORT, None) is None:
+        raise RunFailed(f"{tool.name} on {expected.kind}: no report")
+    if found.keys() != wanted.keys():
+        missing, more = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+        counts = f"{len(missing)} streams missing, {len(more)} unexpected"
+        raise RunFailed(f"{tool.name} on {expected.kind}: {counts} ({min(missing | more)})")
+    wrong = sorted(name for name, path in found.items() if _size_and_md5(path) != wanted[name])
+    if wrong:
+        raise RunFailed(f"{tool.name} on {expected.kind}: {len(wrong)} streams differ ({wrong[0]})")
+
+
+def padded_name(name: str) -> str:
+    """``10.1.0.1.32768-192.0.2.1.80`` as tcpflow writes it, with leading zeros."""
+    sides = (side.rpartition(".") for side in name.split("-"))
+    return "-".join(
+        ".".join([*(byte.zfill(3) for byte in address.split(".")), port.zfill(5)])
+        for address, _, port in sides
+    )
+
+
+def _size_and_md5(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return file.tell(), digest
+
+
+def _into_page_cache(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        while file.read(_BLOCK):
+            pass
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+
+
+@contextmanager
+def _room(parent: Path, expected: Expected) -> Iterator[Path]:
+    """An output folder below ``parent``, where the streams fit; gone at the end."""
+    need = expected.capture_bytes * 5 // 4 + 8_192 * len(expected.streams)
+    free = shutil.disk_usage(parent).free
+    if free < need:
+        lack = f"{parent}: {free >> 20} MiB free, {expected.kind} needs {need >> 20}"
+        raise RunFailed(f"{lack}\nhint: write elsewhere with --output, or less with --size")
+    with tempfile.TemporaryDirectory(prefix="flowshard-bench-", dir=parent) as folder:
+        yield Path(folder, "out")
