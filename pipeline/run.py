@@ -66,12 +66,10 @@ def run_inline(config: Config, fragment: Path, progress: Progress) -> Results:
     capture = Capture(config, workers=1)
     worker = Reassembler(config.limits)
     writer = Writer(config, fragment, Slabs(config, keep=1))
-    number = 0
     for dealt in capture.batches():
         writer.apply(worker.handle(dealt.parts[0]))
         progress.moved_to(dealt.bytes_read)
-        number = dealt.number + 1
-    for events in worker.finish(number):
+    for events in worker.finish():
         writer.apply(events)
     writer.finish()
     return Results(

@@ -21,7 +21,7 @@ from pipeline.config import Config
 from pipeline.errors import FlowshardError, InternalError
 from pipeline.transport import Receiver, Sender, Waiter, Wires
 from pipeline.writer.writer import Writer
-from workers.contract import SHARDS, EventBatch
+from workers.contract import END_OF_INPUT, SHARDS, EventBatch
 from workers.reassembler import Reassembler
 from workers.wire import Frame, Happened, Note, Packets, encode_events, encode_note, encode_packets, for_writer
 
@@ -152,11 +152,9 @@ def worker_stage(number: int, config: Config, wires: Wires, outbox: Outbox, _: S
                 outbox.put(sender, frames)
 
     inbox = _Inbox([receiver])
-    last = -1
     while isinstance(message := inbox.next(), Packets):
         say(reassembler.handle(message.batch))
-        last = message.batch.number
-    for events in reassembler.finish(last + 1):
+    for events in reassembler.finish():
         say(events)
     for sender in senders.values():
         outbox.put(sender, encode_note(Note("end", {})))
@@ -177,7 +175,7 @@ def writer_stage(
         message = inbox.next()
         if isinstance(message, Happened):
             writer.apply(message.events)
-            if message.last:
+            if message.last and message.events.number != END_OF_INPUT:  # nobody waits for that
                 outbox.put(release, encode_note(Note("release", {"number": message.events.number})))
         else:
             left -= 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,7 +113,8 @@ class Receiver:
             frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
-        self.socket.send((1).to_bytes(4, "little"), zmq.NOBLOCK)
+        with suppress(zmq.Again):  # a sender that is gone needs no credit
+            self.socket.send((1).to_bytes(4, "little"), zmq.NOBLOCK)
         return decode([frame.buffer for frame in frames])
 
 

@@ -28,6 +28,8 @@ U64: TypeAlias = NDArray[np.uint64]
 I64: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
+END_OF_INPUT: Final = -1
+
 SHARDS: Final = 256
 """Virtual shards. Worker ``shard % N`` and writer ``shard % M`` serve one."""
 
@@ -213,7 +215,7 @@ class EventBatch(NamedTuple):
     To be applied in this order: opened, rebases, parts, data, overlaps, gaps, frontiers, runs, closed.
     """
 
-    number: int
+    number: int  # of the batch; END_OF_INPUT for what the end of the input causes
     slab: int
     opened: Opened | None = None
     rebases: Rebases | None = None

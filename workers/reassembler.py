@@ -19,7 +19,7 @@ from workers import connection as cn
 from workers import direction as dr
 from workers import inorder
 from workers.connection import Connection, Verdict
-from workers.contract import I64, KEY_WORDS, Bools, CloseReason, EventBatch, PacketBatch
+from workers.contract import END_OF_INPUT, I64, KEY_WORDS, Bools, CloseReason, EventBatch, PacketBatch
 from workers.direction import Segment
 from workers.events import Events
 from workers.limits import Limits
@@ -62,14 +62,14 @@ class Reassembler:
             self.table.expire(batch.clock, out)
         return out.build()
 
-    def finish(self, number: int) -> Iterator[EventBatch]:
+    def finish(self) -> Iterator[EventBatch]:
         """The input is over: close every connection. Those that had expired by then did so for idleness."""
-        out = Events(number, 0, self.counters)
+        out = Events(END_OF_INPUT, 0, self.counters)
         self.table.expire(self._clock, out)
         yield out.build()
         rows = np.flatnonzero(self.table.live)
         for at in range(0, len(rows), _CLOSE_AT_ONCE):
-            out = Events(number, 0, self.counters)
+            out = Events(END_OF_INPUT, 0, self.counters)
             self.table.close(rows[at : at + _CLOSE_AT_ONCE], CloseReason.INPUT_END, out)
             yield out.build()
 

@@ -63,7 +63,7 @@ def run(segments: Sequence[Seg], *, size: int = 1000, limits: Limits | None = No
     """All events of the segments, the closing ones included."""
     reassembler = Reassembler(limits or Limits(), vector=vector)
     events = [reassembler.handle(batch) for batch in batches(segments, size)]
-    return [*events, *reassembler.finish(len(events))]
+    return [*events, *reassembler.finish()]
 
 
 def rows(events: Sequence[EventBatch], name: str) -> list[dict[str, Any]]:
