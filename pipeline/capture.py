@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.decode.filter import Filter
 from pipeline.decode.kernels import decode
 from pipeline.decode.reasons import Reason
 from pipeline.errors import CaptureError
@@ -25,6 +24,9 @@ from pipeline.source import open_source
 from pipeline.source.records import Fault, Records, Source
 from pipeline.source.slab import map_file
 from workers.contract import U8, PacketBatch
+
+if TYPE_CHECKING:
+    from pipeline.decode.filter import Filter
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ class Capture:
 
     def batches(self) -> Iterator[Dealt]:
         """Every stretch of every input, in order."""
-        keep = Filter(self.config.expression) if self.config.expression else None
+        keep = _filter(self.config)
         for slab, path in enumerate(self.config.inputs):
             facts = InputFacts(path, path.stat().st_size)
             self.inputs.append(facts)
@@ -125,13 +127,22 @@ class Slabs:
         return found
 
 
+def _filter(config: Config) -> Filter | None:
+    """The filter that was asked for. Imported only then: most runs have none."""
+    if not config.expression:
+        return None
+    from pipeline.decode.filter import Filter
+
+    return Filter(config.expression)
+
+
 def check_inputs(config: Config) -> None:
     """Refuse what cannot work, before anything is written.
 
     Raises UsageError for a filter that does not compile for the first input's link type, and the first
     input's CaptureError when no input is a capture at all; one among others is a fault of the run.
     """
-    keep = Filter(config.expression) if config.expression else None
+    keep = _filter(config)
     errors: list[CaptureError] = []
     for path in config.inputs:
         try:

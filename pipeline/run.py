@@ -11,6 +11,7 @@ It reads like the data's path:
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def run(config: Config) -> Outcome:
 
 def run_inline(config: Config, fragment: Path, progress: Progress) -> Results:
     """All stages in this process, one after the other, batch by batch."""
+    gc.disable()  # as in the processes, see stages.run_stage
     capture = Capture(config, workers=1)
     worker = Reassembler(config.limits)
     writer = Writer(config, fragment, Slabs(config, keep=1))

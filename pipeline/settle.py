@@ -7,11 +7,11 @@ exists is replaced.
 
 from __future__ import annotations
 
+import html
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from xml.sax.saxutils import unescape as xml_unescape
 
 import numpy as np
 
@@ -56,4 +56,4 @@ def _rename(folder: Path, row: bytes) -> bool:
 
 
 def _text(escaped: bytes) -> str:
-    return unescape(xml_unescape(escaped.decode(), {"&apos;": "'", "&#39;": "'", "&quot;": '"'}))
+    return unescape(html.unescape(escaped.decode()))

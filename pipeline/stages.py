@@ -10,6 +10,7 @@ capture; ``status-NAME`` each process to the coordinator.
 
 from __future__ import annotations
 
+import gc
 import time
 import traceback
 from collections.abc import Callable
@@ -67,6 +68,7 @@ class Outbox:
 
 def run_stage(name: str, folder: Path, stage: Stage) -> int:
     """A stage's whole life: do it, then say ``done`` with its counters, or ``failed`` and why."""
+    gc.disable()  # nothing here makes cycles by the packet, and a look at every open stream is dear
     wires, outbox = Wires(folder), Outbox()
     status = outbox.add(wires.sender(f"status-{name}"))
     try:

@@ -12,8 +12,9 @@ the ending or drops it and takes the bytes away.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from operator import attrgetter
 from itertools import chain
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
@@ -160,8 +161,8 @@ def settle_name(row: bytes, plain: bool) -> bytes:
 
 def _cleaned(records: Sequence[StreamRecord]) -> Sequence[StreamRecord]:
     """The records with their texts escaped. Nearly always nothing needs it, which one look at all tells."""
-    texts = chain.from_iterable(map(_TEXTS, records))
-    if harmless("".join(filter(None, texts))):
+    texts = [text for record in records for text in _texts(record) if text]
+    if harmless("".join(texts)):
         return records
     return [
         record._replace(
@@ -176,22 +177,18 @@ def _cleaned(records: Sequence[StreamRecord]) -> Sequence[StreamRecord]:
     ]
 
 
-def _times(records: Sequence[StreamRecord]) -> list[tuple[str, str]]:
+_texts: Final = attrgetter("filename", "src", "dst", "md5", "mac_src", "mac_dst")
+
+
+def _times(records: Sequence[StreamRecord]) -> Iterator[tuple[str, str]]:
     """The times of each record, as elements of the file and as attributes of the flow."""
     firsts = timestamps([record.first_ns for record in records])
     lasts = timestamps([record.last_ns for record in records])
-    return [
-        (
-            f"<mtime>{last}</mtime><crtime>{first}</crtime>",
-            f" startime='{first}' starttime='{first}' endtime='{last}'",
-        )
-        if first and last
-        else (
+    for first, last in zip(firsts, lasts, strict=True):
+        yield (
             (last and f"<mtime>{last}</mtime>") + (first and f"<crtime>{first}</crtime>"),
             (first and f" startime='{first}' starttime='{first}'") + (last and f" endtime='{last}'"),
         )
-        for first, last in zip(firsts, lasts, strict=True)
-    ]
 
 
 def _byte_runs(runs: Sequence[Run], size: int, images: Mapping[int, str]) -> str:

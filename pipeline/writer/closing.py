@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from typing import Final
 
-from pipeline.report.rows import Part, Run, StreamRecord
+from pipeline.report.rows import Conflict, Part, Run, StreamRecord
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.stream import Stream
 from workers.contract import Completeness
@@ -25,10 +24,10 @@ def new_counters() -> dict[str, int]:
     return dict.fromkeys(names, 0)
 
 
-def read_all(file: StoredFile, stream: Stream, folder: Folder) -> Iterator[bytes]:
+def read_all(file: StoredFile, folder: Folder) -> Iterator[bytes]:
     """A file as it lies on disk, in blocks."""
     at = 0
-    while block := folder.read(file, stream.suffix, _READ, at):
+    while block := folder.read(file, _READ, at):
         yield block
         at += len(block)
 
@@ -39,7 +38,7 @@ def hash_up_to(stream: Stream, offset: int, folder: Folder) -> None:
         return
     while stream.frontier < offset:
         size = min(_READ, offset - stream.frontier)
-        block = folder.read(stream.files[0], stream.suffix, size, stream.frontier - stream.origin)
+        block = folder.read(stream.file, size, stream.frontier - stream.origin)
         if not block:
             return
         stream.digest.update(block)
@@ -47,77 +46,87 @@ def hash_up_to(stream: Stream, offset: int, folder: Folder) -> None:
 
 
 def close_stream(
-    stream: Stream, row: Sequence[int], runs: Sequence[Sequence[int]], folder: Folder, counters: dict[str, int]
+    stream: Stream, row: Sequence[int], runs: Sequence[Run], folder: Folder, counters: dict[str, int]
 ) -> StreamRecord:
-    """Complete the files; ``row`` and ``runs`` are rows of Closed and Runs."""
+    """Complete the files; ``row`` is a row of Closed, ``runs`` are its stream's, without the first columns."""
     (number, _, origin, end, written, seen, overlap, beyond, outside, not_data, refused, first, last, packets,
      length, clipped, disorder, flags, reason) = row  # fmt: skip
     size = end - origin
-    shown = _shown(runs, origin)
-    present = sum(run[1] for run in shown)
-    sizes = _complete(stream, end, folder, whole=present == size)
-    digests = _digests(stream, end, folder)
-    for file in stream.files:
-        folder.finish(file, last)
-    if stream.conflict_file is not None:
-        folder.finish(stream.conflict_file, last)
-    if stream.conflicts:
+    if len(runs) != 1 or origin:
+        runs = [(offset - origin, run, slab, place) for offset, run, slab, place in sorted(runs)]
+    present = sum([run[1] for run in runs])
+    file = stream.file
+    parts: Sequence[Part] = ()
+    first_size = size
+    if stream.parted:
+        first_size, md5, parts = _close_parts(stream, end, folder)
+    else:
+        if present != size or stream.stale or not file.made:
+            folder.cut(file, size)  # a hole at its end, or less where the limit moved down
+        md5 = _digest(stream, end, folder) if stream.digest is not None else None
+    folder.finish(file, last)
+    for _, part in stream.parted:
+        folder.finish(part, last)
+    counters["files"] += 1 + len(stream.parted)
+    counters["run_bytes"] += present
+    if present != size:
+        _count_gaps(counters, runs, size, present)
+    conflicts: Sequence[Conflict] = ()
+    conflict_file = None
+    if stream.conflicts is not None:
+        conflicts, conflict_file = _conflicts(stream, origin, last, folder)
         flags |= Completeness.CONFLICTS
-    _count(counters, shown, size, present, len(stream.files))
     ends, macs = stream.ends, stream.macs
     mac_src, mac_dst = (macs[6:].hex(":"), macs[:6].hex(":")) if macs else (None, None)
-    parts: Sequence[Part] = ()
-    if len(stream.files) > 1:
-        columns = zip(stream.files[1:], stream.starts[1:], sizes[1:], digests[1:], strict=True)
-        parts = [Part(file.name, start - origin, count, digest) for file, start, count, digest in columns]
     return StreamRecord(
-        number, stream.files[0].name, sizes[0], shown, first, last, ends.src, ends.sport, ends.dst, ends.dport,
+        number, file.name, first_size, runs, first, last, ends.src, ends.sport, ends.dst, ends.dport,
         ends.family, packets, length, length - clipped, seen, written, overlap, beyond, outside, not_data,
-        refused, size - present, disorder, flags, reason, digests[0], ends.vlans, mac_src, mac_dst, parts,
-        [conflict._replace(offset=conflict.offset - origin) for conflict in stream.conflicts],
-        stream.conflict_bytes, stream.conflict_file and stream.conflict_file.name, stream.provisional,
+        refused, size - present, disorder, flags, reason, md5, ends.vlans, mac_src, mac_dst, parts,
+        conflicts, stream.conflict_bytes, conflict_file, stream.provisional,
     )  # fmt: skip
 
 
-def _shown(runs: Sequence[Sequence[int]], origin: int) -> list[Run]:
-    """Runs by their place in the stream."""
-    if len(runs) > 1:
-        runs = sorted(runs, key=itemgetter(2))
-    return [(offset - origin, size, slab, place) for _, _, offset, size, slab, place in runs]
+def _digest(stream: Stream, end: int, folder: Folder) -> str:
+    """The MD5 of a stream's only file, as it lies on disk."""
+    assert stream.digest is not None
+    if stream.stale:
+        return _file_digest(stream.file, folder)
+    hash_up_to(stream, end, folder)
+    return stream.digest.hexdigest()
 
 
-def _complete(stream: Stream, end: int, folder: Folder, *, whole: bool) -> list[int]:
-    """Lay out holes at the end and cut what moved beyond a limit; return the sizes of the files."""
-    last = stream.files[-1]
-    size = end - stream.starts[-1]
-    if not whole or stream.stale or not last.made:
-        folder.cut(last, stream.suffix, size)
-    return [*(folder.size(file, stream.suffix) for file in stream.files[:-1]), size]
+def _file_digest(file: StoredFile, folder: Folder) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for block in read_all(file, folder):
+        digest.update(block)
+    return digest.hexdigest()
 
 
-def _digests(stream: Stream, end: int, folder: Folder) -> list[str | None]:
-    """The MD5 of each file, or None where it was not asked for."""
-    if stream.digest is None:
-        return [None] * len(stream.files)
-    if not stream.stale:
-        hash_up_to(stream, end, folder)
-        return [stream.digest.hexdigest()]
-    digests: list[str | None] = []
-    for file in stream.files:
-        digest = hashlib.md5(usedforsecurity=False)
-        for block in read_all(file, stream, folder):
-            digest.update(block)
-        digests.append(digest.hexdigest())
-    return digests
+def _close_parts(stream: Stream, end: int, folder: Folder) -> tuple[int, str | None, list[Part]]:
+    """Size and MD5 of the first file, and the further ones."""
+    start, last = stream.parted[-1]
+    folder.cut(last, end - start)
+    with_md5 = stream.digest is not None
+    told = [
+        (start - stream.origin, file.name, folder.size(file), _file_digest(file, folder) if with_md5 else None)
+        for start, file in stream.files()
+    ]
+    parts = [Part(name, offset, size, md5) for offset, name, size, md5 in told[1:]]
+    return told[0][2], told[0][3], parts
 
 
-def _count(counters: dict[str, int], shown: Sequence[Run], size: int, present: int, files: int) -> None:
-    counters["files"] += files
-    counters["run_bytes"] += present
-    if present != size:
-        counters["gap_bytes"] += size - present
-        position = 0
-        for offset, length, _, _ in shown:
-            counters["gaps"] += offset > position
-            position = offset + length
-        counters["gaps"] += size > position
+def _conflicts(stream: Stream, origin: int, last: int, folder: Folder) -> tuple[list[Conflict], str | None]:
+    """The conflicts, placed in the file, and the name of the file that holds the losing bytes."""
+    if stream.conflict_file is not None:
+        folder.finish(stream.conflict_file, last)
+    moved = [conflict._replace(offset=conflict.offset - origin) for conflict in stream.conflicts or ()]
+    return moved, stream.conflict_file and stream.conflict_file.name
+
+
+def _count_gaps(counters: dict[str, int], runs: Sequence[Run], size: int, present: int) -> None:
+    counters["gap_bytes"] += size - present
+    position = 0
+    for offset, length, _, _ in runs:
+        counters["gaps"] += offset > position
+        position = offset + length
+    counters["gaps"] += size > position

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from pipeline.report.placing import output_error
+from pipeline.writer.names import provisional
 
 Piece: TypeAlias = "bytes | memoryview"
 
@@ -28,12 +29,13 @@ _AGAIN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StoredFile:
-    """One file of ours. ``name`` may get a suffix when it is made and the name is taken."""
+    """One file of a stream. ``name`` gets a suffix when it is made and the name is taken."""
 
-    __slots__ = ("descriptor", "made", "name")
+    __slots__ = ("descriptor", "made", "name", "stream")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, stream: int) -> None:
         self.name = name
+        self.stream = stream
         self.made = False
         self.descriptor = -1
 
@@ -53,7 +55,7 @@ class Folder:
         except OSError as error:
             raise output_error("open", path, error) from error
 
-    def descriptor(self, file: StoredFile, suffix: str) -> int:
+    def descriptor(self, file: StoredFile) -> int:
         """An open descriptor of the file, which is made if it is not there yet."""
         if file.descriptor >= 0:
             return file.descriptor
@@ -63,17 +65,17 @@ class Folder:
             if file.made:
                 file.descriptor = os.open(file.name, _AGAIN, dir_fd=self._folder)
             else:
-                self._make(file, suffix)
+                self._make(file)
         except OSError as error:
             raise output_error("open" if file.made else "create", self.path / file.name, error) from error
         self._open[file] = None
         return file.descriptor
 
-    def _make(self, file: StoredFile, suffix: str) -> None:
+    def _make(self, file: StoredFile) -> None:
         try:
             file.descriptor = os.open(file.name, _NEW, 0o600, dir_fd=self._folder)
         except FileExistsError:
-            wanted, file.name = file.name, file.name + suffix
+            wanted, file.name = file.name, file.name + provisional(file.stream)
             file.descriptor = os.open(file.name, _NEW, 0o600, dir_fd=self._folder)
             self.renamed.append((wanted, file.name))
         file.made = True
@@ -85,9 +87,9 @@ class Folder:
             file.descriptor = -1
             del self._open[file]
 
-    def write(self, file: StoredFile, suffix: str, pieces: Sequence[Piece], size: int, offset: int) -> None:
+    def write(self, file: StoredFile, pieces: Sequence[Piece], size: int, offset: int) -> None:
         """Write the pieces, ``size`` bytes together, at ``offset``."""
-        descriptor = file.descriptor if file.descriptor >= 0 else self.descriptor(file, suffix)
+        descriptor = file.descriptor if file.descriptor >= 0 else self.descriptor(file)
         try:
             if len(pieces) > _MOST_PIECES:
                 pieces = [b"".join(pieces)]
@@ -99,23 +101,23 @@ class Folder:
         except OSError as error:
             raise output_error("write", self.path / file.name, error) from error
 
-    def read(self, file: StoredFile, suffix: str, size: int, offset: int) -> bytes:
+    def read(self, file: StoredFile, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes from ``offset``; fewer at the end of the file."""
         try:
-            return os.pread(self.descriptor(file, suffix), size, offset)
+            return os.pread(self.descriptor(file), size, offset)
         except OSError as error:
             raise output_error("read", self.path / file.name, error) from error
 
-    def cut(self, file: StoredFile, suffix: str, size: int) -> None:
+    def cut(self, file: StoredFile, size: int) -> None:
         """Make the file ``size`` bytes long: a hole at its end, or less of it."""
         try:
-            os.ftruncate(self.descriptor(file, suffix), size)
+            os.ftruncate(self.descriptor(file), size)
         except OSError as error:
             raise output_error("write", self.path / file.name, error) from error
 
-    def size(self, file: StoredFile, suffix: str) -> int:
+    def size(self, file: StoredFile) -> int:
         """The file's length in bytes."""
-        return os.fstat(self.descriptor(file, suffix)).st_size
+        return os.fstat(self.descriptor(file)).st_size
 
     def finish(self, file: StoredFile, time: int) -> None:
         """Close the file and set its modification time (ns); a time that the system refuses is left out."""

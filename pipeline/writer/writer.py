@@ -9,8 +9,6 @@ what lies on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +17,7 @@ from pipeline.report.fragments import FragmentWriter, name_key
 from pipeline.report.rows import Conflict, StreamRecord, format_rows
 from pipeline.writer.closing import close_stream, hash_up_to, new_counters, read_all
 from pipeline.writer.folder import Folder, StoredFile
-from pipeline.writer.names import Names, endpoints
+from pipeline.writer.names import Names, endpoints, provisional
 from pipeline.writer.overlaps import Differing, differing, md5
 from pipeline.writer.payload import Payload, pieces
 from pipeline.writer.stream import Stream
@@ -40,26 +38,28 @@ class Writer:
         self._fragment = FragmentWriter(fragment)
         self._images = {number: str(path) for number, path in enumerate(config.inputs)}
         self._streams: dict[int, Stream] = {}
-        self._finished: list[tuple[StreamRecord, int]] = []
+        self._finished: list[StreamRecord] = []
+        self._name_keys: list[int] = []
         self.counters = new_counters()
 
     def apply(self, events: EventBatch) -> None:
         """Do what a batch of events says."""
-        payload = Payload(self._slab(events.slab)) if events.opened or events.data or events.overlaps else None
-        if payload is not None:
-            if events.opened is not None:
-                self._open(events.opened, payload)
+        opened, data, overlaps = events.opened, events.data, events.overlaps
+        payload = None
+        if opened is not None or data is not None or overlaps is not None:
+            payload = Payload(self._slab(events.slab), data)
+        if payload is not None and opened is not None:
+            self._open(opened, payload)
         if events.rebases is not None:
             for number, _, origin in _rows(events.rebases):
                 self._rebase(self._streams[number], origin)
         if events.parts is not None:
             for number, _, offset in _rows(events.parts):
                 self._streams[number].begin_part(offset)
-        if payload is not None:
-            if events.data is not None:
-                self._write(events.data, payload)
-            if events.overlaps is not None:
-                self._compare(events.overlaps, payload)
+        if payload is not None and data is not None:
+            self._write(data, payload)
+        if payload is not None and overlaps is not None:
+            self._compare(overlaps, payload)
         if events.frontiers is not None:
             for number, _, offset in _rows(events.frontiers):
                 hash_up_to(self._streams[number], offset, self.folder)
@@ -75,41 +75,39 @@ class Writer:
     # Bytes
 
     def _open(self, opened: Opened, payload: Payload) -> None:
-        with_md5, coarse = self._config.md5, self._names.coarse
+        with_md5, coarse, name_of = self._config.md5, self._names.coarse, self._names.name
         for number, _, key, side, counter, time, start, mac in _rows(opened):
             ends = endpoints(key, side)
-            name = self._names.name(ends, time, counter)
+            name = name_of(ends, time, counter)
+            suffix = provisional(number) if coarse else ""
             macs = bytes(payload.slice(start - mac, 12)) if mac else b""
-            stream = Stream(number, name, StoredFile(name), ends, macs, md5=with_md5)
-            if coarse:
-                stream.provisional = stream.suffix
-                stream.files[0].name += stream.suffix
-            self._streams[number] = stream
+            self._streams[number] = Stream(number, name, suffix, ends, macs, md5=with_md5)
 
     def _write(self, data: Data, payload: Payload) -> None:
-        streams, folder = self._streams, self.folder
-        for piece in pieces(data):
-            stream = streams[piece.stream]
-            file, start = stream.part(piece.offset)
-            buffers = payload.gather(data, piece)
-            folder.write(file, stream.suffix, buffers, piece.size, piece.offset - start)
-            if stream.digest is not None:
-                if piece.offset == stream.frontier:
+        streams, write, gather = self._streams, self.folder.write, payload.gather
+        for number, offset, low, high, size, even in pieces(data):
+            stream = streams[number]
+            file, start = stream.part(offset) if stream.parted else (stream.file, stream.origin)
+            buffers = gather(low, high, even=even)
+            write(file, buffers, size, offset - start)
+            digest = stream.digest
+            if digest is not None:
+                if offset == stream.frontier:
                     for buffer in buffers:
-                        stream.digest.update(buffer)
-                    stream.frontier += piece.size
-                elif piece.offset < stream.frontier:
+                        digest.update(buffer)
+                    stream.frontier += size
+                elif offset < stream.frontier:
                     stream.stale = True
         self.counters["data_bytes"] += int(data.size.sum(dtype="int64"))
 
     def _rebase(self, stream: Stream, origin: int) -> None:
         """What the first file holds moves up; it is no more than a reorder window's worth."""
         shift = stream.move_origin(origin)
-        file = stream.files[0]
+        file = stream.file
         if file.made:
-            held = b"".join(read_all(file, stream, self.folder))
-            self.folder.cut(file, stream.suffix, 0)
-            self.folder.write(file, stream.suffix, [held], len(held), shift)
+            held = b"".join(read_all(file, self.folder))
+            self.folder.cut(file, 0)
+            self.folder.write(file, [held], len(held), shift)
 
     # Overlaps
 
@@ -118,7 +116,7 @@ class Writer:
             stream = self._streams[number]
             file, start = stream.part(offset)
             new = payload.slice(place, size)
-            old = self.folder.read(file, stream.suffix, size, offset - start)
+            old = self.folder.read(file, size, offset - start)
             runs = differing(old, new) if len(old) == size else [Differing(0, size)]
             lost = sum(run.length for run in runs)
             self.counters["duplicate"] += size - lost
@@ -126,7 +124,7 @@ class Writer:
             for run in runs:
                 self._conflict(stream, offset, run, packet, old, new)
             if runs and self._config.overlap == "last":
-                self.folder.write(file, stream.suffix, [new], size, offset - start)
+                self.folder.write(file, [new], size, offset - start)
                 stream.stale = True
 
     def _conflict(
@@ -139,11 +137,12 @@ class Writer:
         side = None
         if stream.kept + run.length <= self._config.limits.conflict_bytes:
             if stream.conflict_file is None:
-                stream.conflict_file = StoredFile(f"conflicts-{stream.files[0].name}")
+                stream.conflict_file = StoredFile(f"conflicts-{stream.file.name}", stream.number)
             side = stream.kept
-            self.folder.write(stream.conflict_file, stream.suffix, [loser], run.length, side)
+            self.folder.write(stream.conflict_file, [loser], run.length, side)
             stream.kept += run.length
         at = offset + run.offset
+        stream.conflicts = stream.conflicts or []
         stream.conflicts.append(Conflict(at, run.length, packet, md5(winner), md5(loser), side))
         self.counters["conflicts"] += 1
 
@@ -152,22 +151,23 @@ class Writer:
     def _close(self, closed: Closed, runs: Runs | None) -> None:
         of: dict[int, list[tuple[int, ...]]] = {}
         if runs is not None:
-            for number, rows in groupby(_rows(runs), itemgetter(0)):
-                of.setdefault(number, []).extend(rows)
+            for run in _rows(runs):
+                of.setdefault(run[0], []).append(run[2:])
         for row in _rows(closed):
             stream = self._streams.pop(row[0])
-            record = close_stream(stream, row, of.pop(row[0], []), self.folder, self.counters)
-            self._finished.append((record, name_key(stream.name) if self._names.coarse else 0))
+            self._finished.append(close_stream(stream, row, of.get(row[0], []), self.folder, self.counters))
+            self._name_keys.append(name_key(stream.name) if self._names.coarse else 0)
         if len(self._finished) >= _ROWS:
             self._say_rows()
 
     def _say_rows(self) -> None:
         if self._finished:
-            records = [record for record, _ in self._finished]
-            keys = [key for _, key in self._finished] if self._names.coarse else None
-            self._fragment.add([record.stream for record in records], format_rows(records, self._images), keys)
-            self.counters["rows"] += len(records)
+            rows = format_rows(self._finished, self._images)
+            names = self._name_keys if self._names.coarse else None
+            self._fragment.add([record.stream for record in self._finished], rows, names)
+            self.counters["rows"] += len(rows)
             self._finished.clear()
+            self._name_keys.clear()
 
 
 def _rows(table: Any) -> Iterator[tuple[Any, ...]]:
