@@ -20,7 +20,6 @@ from pipeline.config import Config
 from pipeline.console import Progress, warning
 from pipeline.errors import InternalError
 from pipeline.output import OutputFolder
-from pipeline.provenance import report_head, report_tail
 from pipeline.report.merge import merge
 from pipeline.results import Results
 from pipeline.settle import rename_plain
@@ -47,6 +46,8 @@ def run(config: Config) -> Outcome:
         counters = account(config, results)
         plain = rename_plain(config, fragments)
         if config.report is not None:
+            from pipeline.provenance import report_head, report_tail  # 20 ms, while nobody waits
+
             head = report_head(config, started)
             tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
             merge(fragments, config.report, head, tail, plain)

@@ -8,8 +8,6 @@ Only the out-of-order path needs one: a direction whose bytes came in order is a
 the table keeps in its columns.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from typing import NamedTuple, TypeAlias
 

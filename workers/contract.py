@@ -13,8 +13,6 @@ believed to start; it never shifts. ``Rebases`` moves the stream's origin below 
 byte turns up in the reorder window, so a byte's place in the file is ``offset - origin``.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum, IntFlag
 from typing import Final, NamedTuple, TypeAlias
 

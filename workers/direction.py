@@ -8,8 +8,6 @@ This is the path of everything that is not simply the next segment; what is, ino
 columns, with the same events. A Direction is loaded from a row of the table and stored back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -319,7 +317,7 @@ class Direction:
         out.counters["limit.ranges"] += 1
         self._run(low, min(high, keep), origin, out)
 
-    def check_gap(self, peer: Direction, count: int, clock: int, limits: Limits, out: Events) -> None:
+    def check_gap(self, peer: "Direction", count: int, clock: int, limits: Limits, out: Events) -> None:
         """Declare the holes that the peer has acknowledged past, once their reorder window is over.
 
         A peer that sent nothing at all cannot acknowledge: there the window decides alone.

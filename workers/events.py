@@ -8,12 +8,16 @@ Invariant: the rows of one stream stand together in their table and in capture o
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, ForwardRef, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from workers.contract import (
+    I64,
     KEY_WORDS,
+    U8,
+    U16,
+    U32,
     U64,
     Closed,
     Data,
@@ -40,17 +44,12 @@ TABLES: dict[str, type[NamedTuple]] = {
 }
 """Fields of EventBatch and their tables, in the order in which they are to be applied."""
 
-_NUMPY = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I64": np.int64}
+_NUMPY: dict[object, Any] = {U8: np.uint8, U16: np.uint16, U32: np.uint32, U64: np.uint64, I64: np.int64}
 
 
 def dtypes(table: type[NamedTuple]) -> dict[str, np.dtype[Any]]:
     """Column names of a table and their dtypes, read off the contract's annotations; its plain numbers left out."""
-    kinds = {name: _name(kind) for name, kind in table.__annotations__.items()}
-    return {name: np.dtype(_NUMPY[kind]) for name, kind in kinds.items() if kind != "int"}
-
-
-def _name(kind: Any) -> str:
-    return str(kind.__forward_arg__ if isinstance(kind, ForwardRef) else kind)
+    return {name: np.dtype(_NUMPY[kind]) for name, kind in table.__annotations__.items() if kind is not int}
 
 
 _DTYPES = {name: dtypes(table) for name, table in TABLES.items()}

@@ -10,8 +10,6 @@ Invariant: the events and the table are the same as if every segment had taken t
 Rows are sorted by (flow, side), in capture order within; a *group* is one flow's rows of one side.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,7 +87,7 @@ def _place(batch: PacketBatch, table: Table, rows: I64) -> tuple[Rows, Groups]:
     seq = batch.seq[order] + ((flags & SYN) != 0)
     first_paid = np.minimum.reduceat(np.where(paid, np.arange(n), n), head)
     fresh = rows[flow[head]] < 0
-    state = table.sides[np.where(fresh, 0, 2 * rows[flow[head]] + side[head])]
+    state = table.side_columns(np.where(fresh, 0, 2 * rows[flow[head]] + side[head]))
     if fresh.any():
         state[fresh] = np.zeros(1, state.dtype)
     based = (state["state"] & dr.BASED) != 0
@@ -259,7 +257,7 @@ def _update_directions(
     """Update the columns of the directions; return which of the chosen groups were opened now."""
     sides = 2 * rows[g.flow[chosen]] + g.side[chosen]
     head = g.head
-    was = g.state[chosen]
+    was = g.state if len(chosen) == len(g.head) else g.state[chosen]
     new = was.copy()
     has_paid = (g.first_paid < len(r.order))[chosen]
     syn = (r.flags[head] & SYN)[chosen] != 0
@@ -283,7 +281,7 @@ def _update_directions(
         new["overlap"] += sums.overlap[chosen]
         new["beyond"] += sums.beyond[chosen]
     _add_counts(batch, r, g, chosen, new)
-    table.sides[sides] = new
+    table.set_side_columns(sides, new)
     return opened
 
 
@@ -348,9 +346,9 @@ def _say_opened(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups,
         return
     flow = g.flow[mine]
     at = rows[flow]
-    for row in np.unique(at[(table.rows["state"][at] & cn.PAID) == 0]).tolist():
-        table.rows["counter"][row] = table.next_counter(table.key(row))
-        table.rows["state"][row] |= cn.PAID
+    fresh = np.unique(at[(table.rows["state"][at] & cn.PAID) == 0])
+    table.rows["counter"][fresh] = [table.next_counter(key) for key in table.key_bytes(fresh)]
+    table.rows["state"][fresh] |= np.uint8(cn.PAID)
     first = r.order[g.first_paid[mine]]
     out.block("opened", Opened(
         table.streams(2 * at + g.side[mine]), table.rows["shard"][at], batch.keys[flow],

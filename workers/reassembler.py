@@ -19,11 +19,11 @@ from workers import connection as cn
 from workers import direction as dr
 from workers import inorder
 from workers.connection import Connection, Verdict
-from workers.contract import END_OF_INPUT, I64, KEY_WORDS, Bools, CloseReason, EventBatch, PacketBatch
+from workers.contract import END_OF_INPUT, I64, Bools, CloseReason, EventBatch, PacketBatch
 from workers.direction import Segment
 from workers.events import Events
 from workers.limits import Limits
-from workers.table import NO_COUNTER, Table
+from workers.table import NO_COUNTER, Table, key_bytes
 
 _SWEEP_EVERY = 16
 """Batches between two sweeps for expired connections; their result is the same at any rhythm."""
@@ -79,7 +79,7 @@ class Reassembler:
 
     def _judge(self, batch: PacketBatch, out: Events) -> None:
         table = self.table
-        keys: list[bytes] = np.ascontiguousarray(batch.keys).view(f"V{8 * KEY_WORDS}").ravel().tolist()
+        keys = key_bytes(batch.keys)
         rows = table.find(keys)
         odd: Bools = np.ones(len(keys), np.bool_)
         if self.vector:

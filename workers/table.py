@@ -28,9 +28,17 @@ from workers.limits import Limits
 
 CONNECTION = np.dtype(list(cn.FIELDS))
 DIRECTION = np.dtype(list(dr.FIELDS))
+_SIDE_BYTES = np.dtype((np.void, DIRECTION.itemsize))
 NO_COUNTER = 0xFFFF_FFFF
+_ROWS = 16_384  # at the start; rows that were never used cost address space only
 
 _SUMS = ("written", "seen", "overlap", "beyond", "outside", "not_data", "refused", "packets")
+
+
+def key_bytes(keys: U64) -> list[bytes]:
+    """Flow keys (n, 6) as dictionary keys: bytes, whose hash nobody outside can predict."""
+    packed: list[bytes] = np.ascontiguousarray(keys).view(f"V{8 * KEY_WORDS}").ravel().tolist()
+    return packed
 
 
 class Table:
@@ -38,10 +46,10 @@ class Table:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.rows: NDArray[Any] = np.zeros(1024, CONNECTION)
-        self.sides: NDArray[Any] = np.zeros(2048, DIRECTION)
-        self.keys: U64 = np.zeros((1024, KEY_WORDS), np.uint64)
-        self.live: Bools = np.zeros(1024, np.bool_)
+        self.rows: NDArray[Any] = np.zeros(_ROWS, CONNECTION)
+        self.sides: NDArray[Any] = np.zeros(2 * _ROWS, DIRECTION)
+        self.keys: U64 = np.zeros((_ROWS, KEY_WORDS), np.uint64)
+        self.live: Bools = np.zeros(_ROWS, np.bool_)
         self.index: dict[bytes, int] = {}
         self.details: dict[int, Detail] = {}
         self.pending: dict[int, Segment] = {}
@@ -49,9 +57,18 @@ class Table:
         """Of each tuple, how many connections with payload it has had: names must stay unique."""
         self.per_shard: I64 = np.zeros(SHARDS, np.int64)
         self.totals = dict.fromkeys(("connections", "connections_with_payload", "streams", *_SUMS), 0)
-        self._free: list[int] = list(range(1023, -1, -1))
+        self._free: list[int] = list(range(_ROWS - 1, -1, -1))
 
     # Rows
+
+    def side_columns(self, sides: I64) -> NDArray[Any]:
+        """Copies of the rows of these directions. As plain bytes: numpy copies records field by field."""
+        found: NDArray[Any] = self.sides.view(_SIDE_BYTES)[sides].view(DIRECTION)
+        return found
+
+    def set_side_columns(self, sides: I64, columns: NDArray[Any]) -> None:
+        """Write rows back."""
+        self.sides.view(_SIDE_BYTES)[sides] = columns.view(_SIDE_BYTES)
 
     def find(self, keys: Sequence[bytes]) -> I64:
         """Rows of the keys; -1 for those that have none."""
@@ -77,15 +94,17 @@ class Table:
 
     def _grow(self) -> None:
         size = len(self.rows)
-        self.rows = np.concatenate([self.rows, np.zeros(size, CONNECTION)])
-        self.sides = np.concatenate([self.sides, np.zeros(2 * size, DIRECTION)])
+        old, self.rows = self.rows, np.zeros(2 * size, CONNECTION)
+        self.rows.view(np.uint8)[: old.nbytes] = old.view(np.uint8)
+        old, self.sides = self.sides, np.zeros(4 * size, DIRECTION)
+        self.sides.view(np.uint8)[: old.nbytes] = old.view(np.uint8)
         self.keys = np.concatenate([self.keys, np.zeros((size, KEY_WORDS), np.uint64)])
         self.live = np.concatenate([self.live, np.zeros(size, np.bool_)])
         self._free = [*range(2 * size - 1, size - 1, -1), *self._free]
 
-    def key(self, row: int) -> bytes:
-        """The key of a row, as the index knows it."""
-        return self.keys[row].tobytes()
+    def key_bytes(self, rows: I64) -> list[bytes]:
+        """The keys of rows, as the index knows them."""
+        return key_bytes(self.keys[rows])
 
     def streams(self, sides: I64) -> U64:
         """Stream numbers of directions: connection << 1, and 1 for the direction that did not begin it."""
@@ -130,9 +149,10 @@ class Table:
 
     def over(self, rows: I64) -> Bools:
         """Which of these connections are closed: RST, or FIN from both sides and all data up to them."""
-        a, b = self.sides[2 * rows], self.sides[2 * rows + 1]
-        ended = (a["state"] & b["state"] & dr.ENDED) != 0
-        complete = (a["next"] >= a["fin"]) & (b["next"] >= b["fin"])
+        a, b = 2 * rows, 2 * rows + 1
+        state, frontier, fin = self.sides["state"], self.sides["next"], self.sides["fin"]
+        ended = (state[a] & state[b] & dr.ENDED) != 0
+        complete = (frontier[a] >= fin[a]) & (frontier[b] >= fin[b])
         return ((self.rows["state"][rows] & cn.RESET) != 0) | (ended & complete)
 
     def half_open(self, rows: I64) -> Bools:
@@ -191,7 +211,7 @@ class Table:
 
     def _say_runs(self, sides: I64, out: Events) -> None:
         """The single range of each direction that has no more than one."""
-        columns = self.sides[sides]
+        columns = self.side_columns(sides)
         size = columns["next"] - columns["origin"]
         if self.limits.stream_bytes is not None:
             size = np.minimum(size, self.limits.stream_bytes)
@@ -202,7 +222,7 @@ class Table:
         ))  # fmt: skip
 
     def _say_closed(self, sides: I64, reasons: U8, out: Events) -> None:
-        columns = self.sides[sides]
+        columns = self.side_columns(sides)
         end = columns["end"]
         if self.limits.stream_bytes is not None:
             end = np.minimum(end, columns["origin"] + self.limits.stream_bytes)
@@ -235,7 +255,7 @@ class Table:
             totals[name] += int(self.sides[name][sides].sum())
 
     def _forget(self, rows: I64) -> None:
-        for key in map(self.key, rows.tolist()):
+        for key in self.key_bytes(rows):
             del self.index[key]
         for side in (2 * rows).tolist():
             self.details.pop(side, None)

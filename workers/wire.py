@@ -9,8 +9,6 @@ a 64-bit one, as 32-bit distances from its smallest value, when they fit. Packet
 places nearly always do, so a packet costs some 40 bytes and a piece of a stream some 30.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 

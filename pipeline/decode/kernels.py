@@ -9,8 +9,6 @@ several things are wrong with a packet, the first of this list is its reason: th
 not captured; the header cannot be; its options are not captured; it is a fragment; its protocol.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 import numpy as np

@@ -6,8 +6,6 @@ header is not wholly captured (``drop``) and then reads exactly that many bytes 
 read passes a packet's captured bytes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np

@@ -11,8 +11,6 @@ the end the lowest stream of each name gets ``NAME``: ``plain_streams`` says whi
 the files, and ``merge`` makes the rows agree.
 """
 
-from __future__ import annotations
-
 import mmap
 import os
 from collections.abc import Iterator, Sequence

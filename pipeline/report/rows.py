@@ -9,8 +9,6 @@ between two bytes that XML cannot hold, so nothing else in a row can look like i
 the ending or drops it and takes the bytes away.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache

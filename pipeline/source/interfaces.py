@@ -6,8 +6,6 @@ Invariant: a time is the exact number of whole nanoseconds, without floating poi
 64 bits signed (years 1677 to 2262): what lies outside becomes the nearest end.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -46,7 +44,7 @@ class Table(NamedTuple):
     offset: I64
 
     @classmethod
-    def of(cls, interfaces: Sequence[Interface]) -> Table:
+    def of(cls, interfaces: Sequence[Interface]) -> "Table":
         links, snaplens, resolutions, offsets = (
             zip(*interfaces, strict=True) if interfaces else ((), (), (), ())
         )

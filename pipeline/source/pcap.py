@@ -11,8 +11,6 @@ of the file. A snap length of 0 or a huge one therefore loses nothing; a fractio
 is counted as it is.
 """
 
-from __future__ import annotations
-
 import mmap
 import struct
 from collections.abc import Iterator

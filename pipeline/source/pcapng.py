@@ -9,8 +9,6 @@ from the one that trails it, or when it contradicts itself or names an interface
 Interfaces count anew in each section. A simple packet has no time: it takes that of the packet before it.
 """
 
-from __future__ import annotations
-
 import mmap
 import struct
 from collections.abc import Iterator
@@ -195,7 +193,7 @@ def read_blocks(
     return records, State(scope.open, last), worse or damage
 
 
-def _placed(packets: Packets, scope: Scope) -> tuple[I64, Packets, Damage | None]:
+def _placed(packets: "Packets", scope: "Scope") -> "tuple[I64, Packets, Damage | None]":
     """The packets up to the first that contradicts itself, where their interfaces start, and that one."""
     base, known = scope.base[packets.block], scope.known[packets.block]
     damage = _first(

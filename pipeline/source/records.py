@@ -4,8 +4,6 @@ Knows: the columns of a Records, and how damage is told. Does not know: any file
 Invariant: ``start + captured`` never passes the end of the slab, so no reader behind needs to check it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -12,8 +12,6 @@ that the next began with, all of them were right. A lane whose predecessor misse
 serially until the chain meets a later lane's start.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol, TypeAlias

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -47,7 +48,7 @@ class Folder:
         self.path = path
         self.renamed: list[tuple[str, str]] = []
         """Names that were taken, and what the file is called instead."""
-        self._open: dict[StoredFile, None] = {}  # least recently opened first
+        self._open: OrderedDict[StoredFile, None] = OrderedDict()  # the one opened first is the first to close
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(1, min(_MOST_OPEN, soft - _SPARE))
         try:

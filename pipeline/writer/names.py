@@ -5,14 +5,10 @@ Invariant: a name is one path component of [A-Za-z0-9._:@~-] and what the user's
 default names of two connections of one run never agree.
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
-
-from workers.contract import Key
 
 _CODE = re.compile("%([AaBbTV%])")
 _ADDRESSES: Final = 1 << 16  # texts remembered
@@ -49,13 +45,12 @@ def network(net: int) -> tuple[int, tuple[int, ...]]:
 
 def endpoints(key: list[int], side: int) -> Endpoints:
     """Who sends to whom: ``side`` 0 is the key's endpoint a."""
-    version, vlans = network(key[Key.NET])
+    a_high, a_low, b_high, b_low, ports, net = key
+    version, vlans = network(net)
     if version == 4:
-        a, b, family = ipv4(key[Key.A_LOW]), ipv4(key[Key.B_LOW]), 2
+        a, b, family = ipv4(a_low), ipv4(b_low), 2
     else:
-        a, b = ipv6(key[Key.A_HIGH], key[Key.A_LOW]), ipv6(key[Key.B_HIGH], key[Key.B_LOW])
-        family = 10
-    ports = key[Key.PORTS]
+        a, b, family = ipv6(a_high, a_low), ipv6(b_high, b_low), 10
     a_port, b_port = ports >> 16 & 0xFFFF, ports & 0xFFFF
     if side:
         return Endpoints(b, b_port, a, a_port, vlans, family)

@@ -5,8 +5,6 @@ Does not know: which bytes overlap (the worker said so), where files are.
 Invariant: of each overlap, identical and differing bytes add up to its size.
 """
 
-from __future__ import annotations
-
 import hashlib
 from typing import NamedTuple
 

@@ -7,8 +7,6 @@ A slice of the slab costs 0.1 us a segment. The segments of a long piece are nea
 numpy gathers those at 14 GB/s instead, as items of a type of that size; the odd last one is a slice.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
