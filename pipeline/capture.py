@@ -86,9 +86,7 @@ class Capture:
         mask = None if keep is None else keep.keep(source.slab, records)
         decoded = decode(source.slab, records, mask)
         clock = packet_clock(records.time, self._clock)
-        parts = split(
-            self._number, slab, records, decoded, self.packets + 1, clock, self.workers, self.config.hash_key
-        )
+        parts = split(self._number, slab, records, decoded, self.packets + 1, clock, self.workers, self.config.hash_key)
         self._clock = int(clock[-1])
         self.packets += len(records.start)
         self.reasons += np.bincount(decoded.reason, minlength=len(self.reasons))

@@ -222,9 +222,7 @@ def _config(options: argparse.Namespace, words: Sequence[str], command_line: str
     )
 
 
-def _number(
-    options: argparse.Namespace, name: str, least: int, most: int, shown: str | None = None
-) -> int | None:
+def _number(options: argparse.Namespace, name: str, least: int, most: int, shown: str | None = None) -> int | None:
     text: str | None = getattr(options, name)
     return None if text is None else whole_number(shown or "--" + name.replace("_", "-"), text, least, most)
 

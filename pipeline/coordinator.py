@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline import errors, stages
+from pipeline import errors
 from pipeline.config import Config
 from pipeline.console import Progress
 from pipeline.errors import FlowshardError, InternalError
 from pipeline.results import Results
+from pipeline.stages.process import Stage, run_stage
 from pipeline.supervise import Process, end_all, start
 from pipeline.transport import Receiver, Waiter, Wires
 from workers.wire import Note
@@ -33,7 +34,9 @@ def run_processes(config: Config, fragments: Sequence[Path], progress: Progress)
     processes: list[Process] = []
     try:
         for name, stage in _stages(config, fragments):
-            processes.append(start(name, partial(stages.run_stage, name, folder, stage)))
+            processes.append(start(name, partial(run_stage, name, folder, stage)))
+        import pipeline.provenance  # noqa: F401 - 20 ms that the end of the run would have to wait for
+
         wires = Wires(folder)
         try:
             done = _Listener(wires, processes, progress).listen()
@@ -50,13 +53,22 @@ def run_processes(config: Config, fragments: Sequence[Path], progress: Progress)
     )  # fmt: skip
 
 
-def _stages(config: Config, fragments: Sequence[Path]) -> list[tuple[str, stages.Stage]]:
-    """Names and work of all processes, the last stage first: whoever sends finds its receiver there."""
-    found: list[tuple[str, stages.Stage]] = [
-        (f"writer-{m}", partial(stages.writer_stage, m, config, fragments[m])) for m in range(config.writers)
-    ]
-    found += [(f"worker-{n}", partial(stages.worker_stage, n, config)) for n in range(config.workers)]
-    return [*found, ("capture", partial(stages.capture_stage, config))]
+def _stages(config: Config, fragments: Sequence[Path]) -> Iterator[tuple[str, Stage]]:
+    """Names and work of all processes, in the order in which they have something to do.
+
+    Each is imported when its turn comes: the capture process reads while the others are still made.
+    """
+    from pipeline.stages.capture import capture_stage
+
+    yield "capture", partial(capture_stage, config)
+    from pipeline.stages.worker import worker_stage
+
+    for n in range(config.workers):
+        yield f"worker-{n}", partial(worker_stage, n, config)
+    from pipeline.stages.writer import writer_stage
+
+    for m in range(config.writers):
+        yield f"writer-{m}", partial(writer_stage, m, config, fragments[m])
 
 
 class _Listener:
@@ -115,5 +127,5 @@ def _failure(name: str, note: Note) -> FlowshardError:
     facts = note.facts
     if note.kind == "failed":
         kind = getattr(errors, str(facts.get("kind")), InternalError)
-        return kind(facts["message"], facts["hint"])  # type: ignore[no-any-return]
+        return kind(facts["message"], facts["hint"])
     return InternalError(f"{name} failed: {facts['message']}", f"please report this:\n{facts['trace']}")

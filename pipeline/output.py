@@ -52,7 +52,10 @@ class OutputFolder:
         if config.report is not None:
             check_target(config.report)
             if not config.report.parent.is_dir():
-                raise OutputError(f"cannot create {config.report}: no such folder", "-X names a file in a folder that exists")
+                raise OutputError(
+                    f"cannot create {config.report}: no such folder",
+                    "-X names a file in a folder that exists",
+                )
         for path in used:
             self._clear(path)
         os.close(create(self.path / MARKER))
@@ -108,7 +111,7 @@ def _files_of(report: Path) -> list[str]:
     names: list[str] = []
     text: list[str] = []
 
-    def start(tag: str, attributes: dict[str, str]) -> None:
+    def start(_: str, attributes: dict[str, str]) -> None:
         text.clear()
         if "conflict_file" in attributes:
             names.append(unescape(attributes["conflict_file"]))

@@ -11,11 +11,9 @@ It reads like the data's path:
 
 from __future__ import annotations
 
-import gc
 import time
-from pathlib import Path
 
-from pipeline.capture import Capture, Slabs, check_inputs, describe
+from pipeline.capture import check_inputs
 from pipeline.config import Config
 from pipeline.console import Progress, warning
 from pipeline.errors import InternalError
@@ -25,8 +23,6 @@ from pipeline.results import Results
 from pipeline.settle import rename_plain
 from pipeline.source.records import Fault
 from pipeline.stats import Outcome, added, broken, summary
-from pipeline.writer.writer import Writer
-from workers.reassembler import Reassembler
 
 
 def run(config: Config) -> Outcome:
@@ -42,6 +38,8 @@ def run(config: Config) -> Outcome:
 
                 results = run_processes(config, fragments, progress)
             else:
+                from pipeline.inline import run_inline
+
                 results = run_inline(config, fragments[0], progress)
         counters = account(config, results)
         plain = rename_plain(config, fragments)
@@ -58,27 +56,11 @@ def run(config: Config) -> Outcome:
     for wanted, given in results.renamed:
         warning(f"{wanted} is taken by a file of somebody else's", f"the stream is in {given}")
     faults = [
-        Fault(path, *facts["fault"]) for path, facts in zip(config.inputs, results.inputs, strict=True) if facts["fault"]
+        Fault(path, *facts["fault"])
+        for path, facts in zip(config.inputs, results.inputs, strict=True)
+        if facts["fault"]
     ]
     return Outcome(3 if faults else 0, time.perf_counter() - begin, faults, counters)
-
-
-def run_inline(config: Config, fragment: Path, progress: Progress) -> Results:
-    """All stages in this process, one after the other, batch by batch."""
-    gc.disable()  # as in the processes, see stages.run_stage
-    capture = Capture(config, workers=1)
-    worker = Reassembler(config.limits)
-    writer = Writer(config, fragment, Slabs(config, keep=1))
-    for dealt in capture.batches():
-        writer.apply(worker.handle(dealt.parts[0]))
-        progress.moved_to(dealt.bytes_read)
-    for events in worker.finish():
-        writer.apply(events)
-    writer.finish()
-    return Results(
-        capture.counters(), [describe(facts) for facts in capture.inputs], [worker.totals()], [writer.counters],
-        writer.folder.renamed,
-    )  # fmt: skip
 
 
 def account(config: Config, results: Results) -> dict[str, int]:

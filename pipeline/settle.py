@@ -45,9 +45,7 @@ def _row(fragment: Path, offset: int, length: int) -> bytes:
 
 def _rename(folder: Path, row: bytes) -> bool:
     """All files of a row, or none of them when one of the plain names is taken."""
-    names = {
-        (_text(name + suffix + rest), _text(name + rest)) for name, suffix, rest in _NAMES.findall(row)
-    }
+    names = {(_text(name + suffix + rest), _text(name + rest)) for name, suffix, rest in _NAMES.findall(row)}
     if any(os.path.lexists(folder / plain) for _, plain in names):
         return False
     for provisional, plain in sorted(names):

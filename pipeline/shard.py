@@ -166,27 +166,12 @@ def split(
     if row.size != time.size:
         time, captured, length, now = time.take(row), captured.take(row), length.take(row), now.take(row)
     whole = PacketBatch(
-        number=number,
-        slab=slab,
-        clock=int(clock[-1]),
-        keys=keys.take(first, axis=0),
-        hashes=hashes,
-        shards=(hashes >> _SHARD_SHIFT).astype(np.uint8),
-        flow=flow,
-        packet=row.view(np.uint64) + np.uint64(first_packet),
-        time=time,
-        lag=now - time,
-        seq=decoded.seq,
-        ack=decoded.ack,
-        flags=decoded.flags,
-        side=side,
-        start=decoded.start,
-        size=decoded.size,
-        missing=decoded.missing,
-        mac=decoded.mac,
-        length=length,
-        clipped=length - captured,
-    )
+        number=number, slab=slab, clock=int(clock[-1]),
+        keys=keys.take(first, axis=0), hashes=hashes, shards=(hashes >> _SHARD_SHIFT).astype(np.uint8),
+        flow=flow, packet=row.view(np.uint64) + np.uint64(first_packet), time=time, lag=now - time,
+        seq=decoded.seq, ack=decoded.ack, flags=decoded.flags, side=side, start=decoded.start,
+        size=decoded.size, missing=decoded.missing, mac=decoded.mac, length=length, clipped=length - captured,
+    )  # fmt: skip
     return [whole] if workers == 1 else _dealt(whole, workers)
 
 

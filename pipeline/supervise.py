@@ -81,7 +81,7 @@ def end_all(processes: list[Process]) -> None:
         if not process.reap():
             os.kill(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + _PATIENCE
-    while not all([process.reap() for process in processes]) and time.monotonic() < deadline:
+    while sum(process.reap() for process in processes) < len(processes) and time.monotonic() < deadline:
         time.sleep(0.002)
     for process in processes:
         if not process.reap():

@@ -5,9 +5,10 @@ Does not know: what messages mean (workers/wire.py), who starts whom (supervise.
 Invariant: a sender never has more than its window of bytes under way, and no stage blocks on sending
 while acknowledgements wait for it.
 
-A link is one DEALER socket at each end, over ``ipc://`` in a private run folder: the receiving end binds,
-the sending end connects, so that it can send before the other end is there. Messages go one way. *Credit* comes back on the same socket, a number for
-each message taken in. High-water marks are above the window, so ZeroMQ itself never decides anything.
+A link is one DEALER socket at each end, over ``ipc://`` in a private run folder: the receiving end
+binds, the sending end connects, so that it can send before the other end is there. Messages go one
+way. *Credit* comes back on the same socket, a number for each message taken in. There are no
+high-water marks below the window, so ZeroMQ itself never decides anything.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Origin(NamedTuple):
 
     slab: int
     place: int
-    count: int  # the connection's packets by then
+    packets: int  # the connection's, by then
     clock: int  # ns, packet clock
 
 
@@ -63,7 +63,7 @@ class Assembler:
         if start < starts[low]:
             starts[low] = start
             known = self.origins[low]  # the hole below is as old as it was, though smaller
-            self.origins[low] = origin._replace(count=known.count, clock=known.clock)
+            self.origins[low] = origin._replace(packets=known.packets, clock=known.clock)
         ends[low] = max(end, ends[high - 1])
         del starts[low + 1 : high], ends[low + 1 : high], self.origins[low + 1 : high]
         return new, old
@@ -90,6 +90,4 @@ class Assembler:
 
     def between(self, low: int, high: int) -> int:
         """How many bytes of [low, high) are there."""
-        return sum(
-            max(0, min(end, high) - max(start, low)) for start, end in zip(self.starts, self.ends, strict=True)
-        )
+        return sum(max(0, min(end, high) - max(start, low)) for start, end in zip(self.starts, self.ends, strict=True))

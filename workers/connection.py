@@ -77,9 +77,7 @@ class Connection:
     def closed(self) -> bool:
         """RST, or FIN from both sides and all data up to them."""
         a, b = self.sides
-        return bool(
-            self.state & RESET or (a.state & b.state & ENDED and a.next >= a.fin and b.next >= b.fin)
-        )
+        return bool(self.state & RESET or (a.state & b.state & ENDED and a.next >= a.fin and b.next >= b.fin))
 
     def expires(self, limits: Limits) -> int:
         """Packet clock after which it is forgotten."""

@@ -258,7 +258,18 @@ class Direction:
             if top > low:
                 self._lay_out(low, top, limits, out)
                 self.written += top - low
-                out.row("data", (self.stream, self.shard, low, place + low - start, top - low, segment.packet, segment.time))
+                out.row(
+                    "data",
+                    (
+                        self.stream,
+                        self.shard,
+                        low,
+                        place + low - start,
+                        top - low,
+                        segment.packet,
+                        segment.time,
+                    ),
+                )
                 told = top if low == told else told
         for low, high in old:
             top = max(low, min(high, keep))
@@ -330,7 +341,7 @@ class Direction:
             acked = peer.state & ACKED and distance((self.base + behind) & MASK, peer.ack) >= 0
             if peer.state & SEEN and not acked:
                 return
-            if count - origin.count < limits.reorder_packets and clock - origin.clock < limits.reorder_ns:
+            if count - origin.packets < limits.reorder_packets and clock - origin.clock < limits.reorder_ns:
                 return
             self.give_up(behind, GapReason.ACKED_BUT_UNSEEN if acked else GapReason.ONE_SIDED, out)
 

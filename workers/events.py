@@ -8,7 +8,7 @@ Invariant: the rows of one stream stand together in their table and in capture o
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from workers.contract import (
     Runs,
 )
 
-TABLES: dict[str, type[NamedTuple]] = {
+TABLES: dict[str, Any] = {
     "opened": Opened,
     "rebases": Rebases,
     "parts": Parts,
@@ -47,7 +47,7 @@ TABLES: dict[str, type[NamedTuple]] = {
 _NUMPY: dict[object, Any] = {U8: np.uint8, U16: np.uint16, U32: np.uint32, U64: np.uint64, I64: np.int64}
 
 
-def dtypes(table: type[NamedTuple]) -> dict[str, np.dtype[Any]]:
+def dtypes(table: type[Any]) -> dict[str, np.dtype[Any]]:
     """Column names of a table and their dtypes, read off the contract's annotations; its plain numbers left out."""
     return {name: np.dtype(_NUMPY[kind]) for name, kind in table.__annotations__.items() if kind is not int}
 

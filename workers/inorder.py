@@ -17,7 +17,21 @@ from numpy.typing import NDArray
 
 from workers import connection as cn
 from workers import direction as dr
-from workers.contract import ACK, FIN, I64, RST, SYN, U8, U16, U32, U64, Bools, Data, Opened, Overlaps, PacketBatch
+from workers.contract import (
+    ACK,
+    FIN,
+    I64,
+    RST,
+    SYN,
+    U8,
+    U16,
+    U32,
+    Bools,
+    Data,
+    Opened,
+    Overlaps,
+    PacketBatch,
+)
 from workers.events import Events
 from workers.limits import Limits
 from workers.seq import distances
@@ -96,23 +110,37 @@ def _place(batch: PacketBatch, table: Table, rows: I64) -> tuple[Rows, Groups]:
     before = state["next"]
     offset = before[group] + distances((base + before.astype(np.uint32))[group], seq)
     end = offset + size
-    apart = np.arange(len(head), dtype=np.int64) << _GROUP_SHIFT
-    reach = np.where(paid, end, before[group])
-    reach[head] = np.maximum(reach[head], before)
-    reach = np.maximum.accumulate(reach + apart[group]) - apart[group]
-    top = np.empty(n, np.int64)
-    top[1:] = reach[:-1]
-    top[head] = before
+    top, reach = _contiguous(np.where(paid, end, before[group]), group, head, before)
     clock = (batch.time + batch.lag)[order]
     sorted_rows = Rows(order, group, seq, flags, size, offset, end, top, clock, paid)
     return sorted_rows, Groups(
-        head, last, flow[head], side[head].astype(np.int64), fresh, state, base, based, first_paid, reach[last]
+        head,
+        last,
+        flow[head],
+        side[head].astype(np.int64),
+        fresh,
+        state,
+        base,
+        based,
+        first_paid,
+        reach[last],
     )
+
+
+def _contiguous(reach: I64, group: I64, head: I64, before: I64) -> tuple[I64, I64]:
+    """Running maxima of ``reach`` within each group, which starts from ``before``: before and after each row."""
+    apart = (np.arange(len(head), dtype=np.int64) << _GROUP_SHIFT)[group]
+    reach[head] = np.maximum(reach[head], before)
+    after = np.maximum.accumulate(reach + apart) - apart
+    top = np.empty(len(reach), np.int64)
+    top[1:] = after[:-1]
+    top[head] = before
+    return top, after
 
 
 def _odd_flows(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups) -> Bools:
     odd = np.zeros(len(rows), np.bool_)
-    odd[g.flow[_odd_groups(batch, r, g, table.limits)]] = True
+    odd[g.flow[_odd_groups(batch, r, g)]] = True
     odd[g.flow[r.group[_odd_rows(batch, r, g, table.limits)]]] = True
     known = np.flatnonzero(rows >= 0)
     at = rows[known]
@@ -151,7 +179,7 @@ def _odd_special(r: Rows, g: Groups, special: I64, limits: Limits) -> Bools:
     flags, group, top = r.flags[special], r.group[special], r.top[special]
     unbased = ~g.based[group] & ((r.flags[g.head[group]] & SYN) == 0)
     syn, fin, rst = (flags & SYN) != 0, (flags & FIN) != 0, (flags & RST) != 0
-    odd = syn & ((special != g.head[group]) | rst)
+    odd: Bools = syn & ((special != g.head[group]) | rst)
     after = np.where(r.paid[special], np.maximum(top, r.end[special]), top)
     odd |= fin & ((r.end[special] != after) | (unbased & (special < g.first_paid[group])))
     odd |= rst & (r.paid[special] | fin)
@@ -160,11 +188,11 @@ def _odd_special(r: Rows, g: Groups, special: I64, limits: Limits) -> Bools:
     return odd
 
 
-def _odd_groups(batch: PacketBatch, r: Rows, g: Groups, limits: Limits) -> Bools:
+def _odd_groups(batch: PacketBatch, r: Rows, g: Groups) -> Bools:
     """Groups that are not simple as a whole."""
     state = g.state["state"]
     has_paid = g.first_paid < len(r.order)
-    odd = has_paid & (g.state["next"] != g.state["end"])
+    odd: Bools = has_paid & (g.state["next"] != g.state["end"])
     syn = (r.flags[g.head] & SYN) != 0
     if syn.any():
         answer = (r.flags[g.head] & ACK) != 0
@@ -187,7 +215,7 @@ def commit(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups, simp
     _update_connections(batch, table, rows, r, g, chosen)
     keep = None if len(chosen) == len(g.head) else simple[g.flow][r.group]
     sums = _say_bytes(batch, table, rows, r, g, keep, out)
-    opened = _update_directions(batch, table, rows, r, g, chosen, sums, out)
+    opened = _update_directions(batch, table, rows, r, g, chosen, sums)
     _say_opened(batch, table, rows, r, g, chosen[opened], out)
 
 
@@ -252,7 +280,7 @@ def _say_bytes(
 
 
 def _update_directions(
-    batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups, chosen: I64, sums: _Sums, out: Events
+    batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups, chosen: I64, sums: _Sums
 ) -> Bools:
     """Update the columns of the directions; return which of the chosen groups were opened now."""
     sides = 2 * rows[g.flow[chosen]] + g.side[chosen]
@@ -270,7 +298,7 @@ def _update_directions(
     new["state"] = state
     new["next"] = g.top[chosen]
     new["end"] = np.where(has_paid, g.top[chosen], was["end"])
-    opened = has_paid & ((was["state"] & dr.OPENED) == 0)
+    opened: Bools = has_paid & ((was["state"] & dr.OPENED) == 0)
     first = r.order[g.first_paid[chosen[opened]]]
     new["slab"][opened] = batch.slab
     new["place"][opened] = batch.start[first]
@@ -306,7 +334,14 @@ def _update_acks_and_fins(batch: PacketBatch, r: Rows, g: Groups, chosen: I64, n
 
 
 def _mark_windows(
-    batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups, chosen: I64, begins: Bools, new: NDArray[Any]
+    batch: PacketBatch,
+    table: Table,
+    rows: I64,
+    r: Rows,
+    g: Groups,
+    chosen: I64,
+    begins: Bools,
+    new: NDArray[Any],
 ) -> None:
     """Midstream starts: note the connection's packets and the clock at the first payload."""
     if not begins.any():

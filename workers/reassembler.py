@@ -153,7 +153,12 @@ class Reassembler:
         ))  # fmt: skip
 
     def _open(
-        self, batch: PacketBatch, keys: list[bytes], segment: Segment, loaded: dict[int, Connection], out: Events
+        self,
+        batch: PacketBatch,
+        keys: list[bytes],
+        segment: Segment,
+        loaded: dict[int, Connection],
+        out: Events,
     ) -> Connection:
         """A new connection whose first packet is ``segment``; makes room for it at the shard's limit."""
         flow = segment.flow
@@ -166,7 +171,16 @@ class Reassembler:
             for f in gone:
                 del loaded[f]
         [row] = self.table.add([keys[flow]], batch.keys[flow : flow + 1], batch.shards[flow : flow + 1]).tolist()
-        self.table.rows[row] = (segment.packet, segment.time, segment.clock, 0, NO_COUNTER, 0, shard, segment.side)
+        self.table.rows[row] = (
+            segment.packet,
+            segment.time,
+            segment.clock,
+            0,
+            NO_COUNTER,
+            0,
+            shard,
+            segment.side,
+        )
         return self.table.load(row)
 
     def _replace(

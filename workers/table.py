@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from workers import connection as cn
 from workers import direction as dr
 from workers.connection import Connection
-from workers.contract import I64, KEY_WORDS, SHARDS, U8, U64, Bools, CloseReason, Closed, Completeness, Runs
+from workers.contract import I64, KEY_WORDS, SHARDS, U8, U64, Bools, Closed, CloseReason, Completeness, Runs
 from workers.direction import Detail, Direction, Segment
 from workers.events import Events
 from workers.limits import Limits
@@ -108,8 +108,10 @@ class Table:
 
     def streams(self, sides: I64) -> U64:
         """Stream numbers of directions: connection << 1, and 1 for the direction that did not begin it."""
-        rows = self.rows[sides >> 1]
-        return rows["ident"] << np.uint64(1) | ((sides & 1) ^ rows["first_side"]).astype(np.uint64)
+        rows = sides >> 1
+        ident: U64 = self.rows["ident"][rows]
+        direction: U64 = ((sides & 1) ^ self.rows["first_side"][rows]).astype(np.uint64)
+        return ident << np.uint64(1) | direction
 
     # One row at a time
 
@@ -153,12 +155,14 @@ class Table:
         state, frontier, fin = self.sides["state"], self.sides["next"], self.sides["fin"]
         ended = (state[a] & state[b] & dr.ENDED) != 0
         complete = (frontier[a] >= fin[a]) & (frontier[b] >= fin[b])
-        return ((self.rows["state"][rows] & cn.RESET) != 0) | (ended & complete)
+        over: Bools = ((self.rows["state"][rows] & cn.RESET) != 0) | (ended & complete)
+        return over
 
     def half_open(self, rows: I64) -> Bools:
         """Which have neither payload nor an answer."""
         a, b = self.sides["state"][2 * rows], self.sides["state"][2 * rows + 1]
-        return ((a | b) & dr.OPENED == 0) & (a & b & dr.SEEN == 0)
+        half: Bools = ((a | b) & dr.OPENED == 0) & (a & b & dr.SEEN == 0)
+        return half
 
     def expire(self, clock: int, out: Events) -> None:
         """Close what no packet at or after ``clock`` could belong to any more."""
@@ -181,7 +185,10 @@ class Table:
         return len(gone)
 
     def close(self, rows: I64, reason: CloseReason, out: Events) -> None:
-        """Say the final numbers of these connections and forget them. IDLE and INPUT_END tell how they ended."""
+        """Say the final numbers of these connections and forget them.
+
+        ``reason`` is why they are closed now; one that had ended by itself says how, unless REUSED.
+        """
         if not len(rows):
             return
         detailed = ((self.sides["state"][2 * rows] | self.sides["state"][2 * rows + 1]) & dr.DETAIL) != 0
@@ -228,10 +235,12 @@ class Table:
             end = np.minimum(end, columns["origin"] + self.limits.stream_bytes)
         end = np.where(end - columns["next"] > self.limits.hole_bytes, columns["next"], end)
         flags = self._completeness(sides, columns)
-        out.block("closed", Closed(
-            self.streams(sides), self.rows["shard"][sides >> 1], columns["origin"], end,
-            *(columns[name] for name in Closed._fields[4:-2]), flags, reasons,
-        ))  # fmt: skip
+        counts = [columns[name] for name in Closed._fields[4:-2]]
+        shard = self.rows["shard"][sides >> 1]
+        out.block(
+            "closed",
+            Closed._make([self.streams(sides), shard, columns["origin"], end, *counts, flags, reasons]),
+        )
 
     def _completeness(self, sides: I64, columns: NDArray[Any]) -> NDArray[np.uint16]:
         state = columns["state"]

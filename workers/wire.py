@@ -76,12 +76,14 @@ def encode_events(events: EventBatch) -> Iterator[list[Frame]]:
     """What a worker says about a batch as one message, or as several when it is long."""
     columns: list[tuple[str, Any]] = []
     room = ROWS
-    for name, table in zip(TABLES, events[2:], strict=True):
+    for name in TABLES:
+        table: Any = getattr(events, name)
         count = 0 if table is None else len(table.stream)
         at = 0
         while at < count:
             upto = min(count, at + room)
-            columns += [(f"{name}.{field}", column[at:upto]) for field, column in zip(table._fields, table, strict=True)]
+            fields = zip(table._fields, table, strict=True)
+            columns += [(f"{name}.{field}", column[at:upto]) for field, column in fields]
             room -= upto - at
             at = upto
             if not room:
@@ -123,7 +125,8 @@ def _pack(column: Any) -> tuple[int, int, memoryview | None]:
 
 
 def _bytes(column: Any) -> memoryview:
-    return memoryview(np.ascontiguousarray(column).reshape(-1).view(np.uint8))
+    packed: memoryview = np.ascontiguousarray(column).reshape(-1).view(np.uint8).data
+    return packed
 
 
 # In
@@ -132,7 +135,7 @@ def _bytes(column: Any) -> memoryview:
 def decode(frames: Sequence[Frame]) -> Message:
     """Frames as a message."""
     try:
-        version, kind, scalars, described = _header(frames)
+        kind, scalars, described = _header(frames)
         if kind == "packets":
             return Packets(_packets(scalars, _columns(described, frames[1:])))
         if kind == "events":
@@ -149,7 +152,7 @@ def decode(frames: Sequence[Frame]) -> Message:
         raise WireError(f"malformed message: {problem}") from problem
 
 
-def _header(frames: Sequence[Frame]) -> tuple[int, Any, dict[str, Any], list[Any]]:
+def _header(frames: Sequence[Frame]) -> tuple[Any, dict[str, Any], list[Any]]:
     if not frames or len(frames[0]) > HEADER_BYTES:
         raise WireError("no header, or one of more than 4 KiB")
     if sum(map(len, frames)) > MESSAGE_BYTES:
@@ -159,8 +162,8 @@ def _header(frames: Sequence[Frame]) -> tuple[int, Any, dict[str, Any], list[Any
         raise WireError("the header is no list")
     if header[0] != VERSION:
         raise WireError(f"message of version {header[0]!r}, this is version {VERSION}")
-    version, kind, scalars, described = header
-    return version, kind, scalars, described
+    _, kind, scalars, described = header
+    return kind, scalars, described
 
 
 def _columns(described: list[Any], frames: Sequence[Frame]) -> dict[str, Any]:
@@ -224,7 +227,8 @@ def _happened(scalars: dict[str, Any], columns: dict[str, Any]) -> Happened:
             tables[name] = TABLES[name](*found)
     if columns:
         raise WireError("events: unknown columns")
-    return Happened(EventBatch(_whole(scalars, "number"), _whole(scalars, "slab"), **tables), bool(scalars["last"]))
+    events = EventBatch(_whole(scalars, "number"), _whole(scalars, "slab"), **tables)
+    return Happened(events, bool(scalars["last"]))
 
 
 def _whole(scalars: dict[str, Any], name: str) -> int:
@@ -241,14 +245,14 @@ def for_writer(events: EventBatch, writer: int, writers: int) -> EventBatch:
     """The rows of the virtual shards that ``writer`` of ``writers`` serves."""
     if writers == 1:
         return events
-    tables = []
-    for table in events[2:]:
-        chosen = None
+    tables: dict[str, Any] = {}
+    for name in TABLES:
+        table, chosen = getattr(events, name), None
         if table is not None:
             mine = np.flatnonzero(table.shard % writers == writer)
             if len(mine) == len(table.shard):
                 chosen = table
             elif len(mine):
                 chosen = type(table)(*(column[mine] for column in table))
-        tables.append(chosen)
-    return EventBatch(events.number, events.slab, *tables)
+        tables[name] = chosen
+    return EventBatch(events.number, events.slab, **tables)

@@ -130,9 +130,7 @@ def _shorter(packets: Packets, declared: U16, end: I64) -> I64:
     return np.minimum(end, packets.end)
 
 
-def tcp(
-    slab: U8, packets: Packets, addresses: Addresses, verdict: U8, records: Records, has_macs: bool
-) -> Decoded:
+def tcp(slab: U8, packets: Packets, addresses: Addresses, verdict: U8, records: Records, has_macs: bool) -> Decoded:
     """Segments. Where the capture cuts the options all of the payload is missing, but its size is known."""
     why = np.zeros(packets.row.size, np.uint8)
     why[packets.at + 20 > packets.stop] = Reason.TCP_TRUNCATED

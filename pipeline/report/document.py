@@ -122,8 +122,7 @@ def tail(outcome: Outcome) -> bytes:
         for name, value in asdict(outcome.usage).items()
     )
     counters = "".join(
-        f"<tcpflow:counter{attributes({'name': name, 'value': value})}/>\n"
-        for name, value in outcome.counters.items()
+        f"<tcpflow:counter{attributes({'name': name, 'value': value})}/>\n" for name, value in outcome.counters.items()
     )
     inputs = "".join(f"<tcpflow:input{attributes(asdict(each))}/>\n" for each in outcome.inputs)
     lines = [

@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
-from itertools import chain
-from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from pipeline.report.text import attributes, escape, harmless, timestamps
@@ -206,9 +204,7 @@ def _byte_runs(runs: Sequence[Run], size: int, images: Mapping[int, str]) -> str
     return "".join(shown)
 
 
-def _extended(
-    record: StreamRecord, images: Mapping[int, str], stamps: str
-) -> tuple[str, Sequence[Run], str, str]:
+def _extended(record: StreamRecord, images: Mapping[int, str], stamps: str) -> tuple[str, Sequence[Run], str, str]:
     """What only some rows have: name of the first file, its runs, the end of the flow element, the parts."""
     name = _marked(record.filename, record)
     starts = [part.offset for part in record.parts]

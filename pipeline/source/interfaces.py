@@ -45,9 +45,7 @@ class Table(NamedTuple):
 
     @classmethod
     def of(cls, interfaces: Sequence[Interface]) -> "Table":
-        links, snaplens, resolutions, offsets = (
-            zip(*interfaces, strict=True) if interfaces else ((), (), (), ())
-        )
+        links, snaplens, resolutions, offsets = zip(*interfaces, strict=True) if interfaces else ((), (), (), ())
         return cls(
             np.array(links, np.uint16),
             np.array(snaplens, np.uint32),

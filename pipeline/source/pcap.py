@@ -73,9 +73,7 @@ class PcapSource(MappedSource):
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         known = _magic(data[:4])
         if known is None or len(data) < FILE_HEADER:
-            raise CaptureError(
-                f"{path} ends inside its file header", "the capture was cut off; take it again"
-            )
+            raise CaptureError(f"{path} ends inside its file header", "the capture was cut off; take it again")
         order, magic = known
         unit, head = _MAGICS[magic]
         _, _, _, _, _, snaplen, link = struct.unpack(order + "IHHiIII", data[:FILE_HEADER])

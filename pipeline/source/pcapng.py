@@ -79,9 +79,7 @@ class PcapngSource(MappedSource):
 
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         if len(data) < SECTION_SIZE:
-            raise CaptureError(
-                f"{path} ends inside its section header", "the capture was cut off; take it again"
-            )
+            raise CaptureError(f"{path} ends inside its section header", "the capture was cut off; take it again")
         super().__init__(path, data, f"pcapng, {_NAMES[_ORDERS[data[8:12]]]}")
 
     def pieces(self) -> Iterator[Records]:
@@ -165,9 +163,7 @@ def _cut(blocks: Blocks, count: int) -> Blocks:
     return Blocks._make(column[:count] for column in blocks) if count < len(blocks.at) else blocks
 
 
-def read_blocks(
-    data: Buffer, blocks: Blocks, order: str, state: State
-) -> tuple[Records, State, Damage | None]:
+def read_blocks(data: Buffer, blocks: Blocks, order: str, state: State) -> tuple[Records, State, Damage | None]:
     """The packets of judged blocks, what the next stretch must know, and the first damage met in them."""
     scope, damage = scoped(data, blocks, order, state)
     if damage:

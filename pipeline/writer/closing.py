@@ -21,7 +21,17 @@ _READ: Final = 1 << 20  # bytes read back at a time
 
 def new_counters() -> dict[str, int]:
     """What a writer counts, for the accounting identity and the summary."""
-    names = ("data_bytes", "run_bytes", "duplicate", "conflicting", "conflicts", "gaps", "gap_bytes", "files", "rows")
+    names = (
+        "data_bytes",
+        "run_bytes",
+        "duplicate",
+        "conflicting",
+        "conflicts",
+        "gaps",
+        "gap_bytes",
+        "files",
+        "rows",
+    )
     return dict.fromkeys(names, 0)
 
 
@@ -109,7 +119,12 @@ def _close_parts(stream: Stream, end: int, folder: Folder) -> tuple[int, str | N
     folder.cut(last, end - start)
     with_md5 = stream.digest is not None
     told = [
-        (start - stream.origin, file.name, folder.size(file), _file_digest(file, folder) if with_md5 else None)
+        (
+            start - stream.origin,
+            file.name,
+            folder.size(file),
+            _file_digest(file, folder) if with_md5 else None,
+        )
         for start, file in stream.files()
     ]
     parts = [Part(name, offset, size, md5) for offset, name, size, md5 in told[1:]]
@@ -121,7 +136,7 @@ def _conflicts(stream: Stream, origin: int, last: int, folder: Folder) -> tuple[
     if stream.conflict_file is not None:
         folder.finish(stream.conflict_file, last)
     moved = [conflict._replace(offset=conflict.offset - origin) for conflict in stream.conflicts or ()]
-    return moved, stream.conflict_file and stream.conflict_file.name
+    return moved, None if stream.conflict_file is None else stream.conflict_file.name
 
 
 def _count_gaps(counters: dict[str, int], runs: Sequence[Run], size: int, present: int) -> None:

@@ -50,7 +50,7 @@ class Payload:
 
     def __init__(self, slab: U8, data: Data | None) -> None:
         self._slab = slab
-        self._view = memoryview(slab)
+        self._view = slab.data
         self._types: dict[int, NDArray[np.void]] = {}
         if data is not None:
             self._data = data
@@ -67,7 +67,7 @@ class Payload:
         if even and high - low > _FEW:
             starts = self._data.start[low : high - 1].astype(np.int64)
             items = self._items(int(self._data.size[low]))[starts]
-            return [memoryview(items.view(np.uint8)), view[self._starts[high - 1] : self._stops[high - 1]]]
+            return [items.view(np.uint8).data, view[self._starts[high - 1] : self._stops[high - 1]]]
         if high - low == 1:
             return [view[self._starts[low] : self._stops[low]]]
         return [view[a:b] for a, b in zip(self._starts[low:high], self._stops[low:high], strict=True)]

@@ -23,9 +23,7 @@ class Stream:
         "name", "number", "origin", "parted", "provisional", "stale",
     )  # fmt: skip
 
-    def __init__(
-        self, number: int, name: str, suffix: str, ends: Endpoints, macs: bytes, *, md5: bool
-    ) -> None:
+    def __init__(self, number: int, name: str, suffix: str, ends: Endpoints, macs: bytes, *, md5: bool) -> None:
         """``suffix`` is the end of the file's name that may be dropped when the run is over."""
         self.number = number
         self.name = name

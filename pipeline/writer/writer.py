@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pipeline.config import Config
 from pipeline.report.fragments import FragmentWriter, name_key
-from pipeline.report.rows import Conflict, StreamRecord, format_rows
+from pipeline.report.rows import Conflict, Run, StreamRecord, format_rows
 from pipeline.writer.closing import close_stream, hash_up_to, new_counters, read_all
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.names import Names, endpoints, provisional
@@ -127,9 +127,7 @@ class Writer:
                 self.folder.write(file, [new], size, offset - start)
                 stream.stale = True
 
-    def _conflict(
-        self, stream: Stream, offset: int, run: Differing, packet: int, old: bytes, new: memoryview
-    ) -> None:
+    def _conflict(self, stream: Stream, offset: int, run: Differing, packet: int, old: bytes, new: memoryview) -> None:
         """Record one conflict; keep the losing bytes, as many as the limit has room for."""
         part = slice(run.offset, run.offset + run.length)
         winner, loser = (old[part], new[part]) if self._config.overlap == "first" else (new[part], old[part])
@@ -149,10 +147,10 @@ class Writer:
     # The end of a stream
 
     def _close(self, closed: Closed, runs: Runs | None) -> None:
-        of: dict[int, list[tuple[int, ...]]] = {}
+        of: dict[int, list[Run]] = {}
         if runs is not None:
             for run in _rows(runs):
-                of.setdefault(run[0], []).append(run[2:])
+                of.setdefault(run[0], []).append((run[2], run[3], run[4], run[5]))
         for row in _rows(closed):
             stream = self._streams.pop(row[0])
             self._finished.append(close_stream(stream, row, of.get(row[0], []), self.folder, self.counters))

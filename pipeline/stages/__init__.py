@@ -1,0 +1,14 @@
+"""The stages as processes: each a loop of receive, handle, send around a pure or plain object.
+
+Knows: which links a stage has, in which order it uses them. Does not know: how anything is judged.
+Invariant: a stage takes in a message only when it has sent all that the one before it caused, so what
+is under way is bounded by the links' windows.
+
+Links: ``batches-N`` capture to worker N; ``events-N-M`` worker N to writer M; ``releases-M`` writer M to
+capture; ``status-NAME`` each process to the coordinator.
+
+    process     what all stages share: a process's life, its sending and its receiving ends
+    capture     read, decode, shard, send; keep count of what is not on disk yet
+    worker      reassemble
+    writer      write, release
+"""

@@ -1,0 +1,97 @@
+"""What all stages share: a process's life, its sending and its receiving ends.
+
+Knows: credit and input are waited for apart, so that a full window never makes a stage take in more.
+Does not know: any stage.
+Invariant: a process that ends by itself has said ``done``, ``failed`` or ``crashed``.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pipeline.errors import FlowshardError, InternalError
+from pipeline.transport import Receiver, Sender, Waiter, Wires
+from workers.contract import SHARDS
+from workers.wire import Frame, Message, Note, encode_note
+
+Stage: TypeAlias = Callable[[Wires, "Outbox", Sender], dict[str, Any]]
+"""What a process does: its links, its sending ends, its line to the coordinator; its last words."""
+
+
+def targets(worker: int, workers: int, writers: int) -> list[int]:
+    """The writers that a worker's virtual shards go to."""
+    return sorted({shard % writers for shard in range(worker, SHARDS, workers)})
+
+
+class Outbox:
+    """All sending ends of a process. Waits for credit only, never for input."""
+
+    def __init__(self) -> None:
+        self.waiter = Waiter()
+        self._senders: list[Sender] = []
+
+    def add(self, sender: Sender) -> Sender:
+        """Watch this sender's credit."""
+        self._senders.append(sender)
+        self.waiter.watch(sender, sender.take_credit)
+        return sender
+
+    def put(self, sender: Sender, frames: list[Frame]) -> None:
+        """Send when the window has room."""
+        while not sender.ready():
+            self.waiter.wait()
+        sender.send(frames)
+
+    def drain(self) -> None:
+        """Wait until all that was sent is taken in."""
+        while any(sender.under_way for sender in self._senders):
+            self.waiter.wait()
+
+
+class Inbox:
+    """All receiving ends of a process; messages one at a time, in the order of their arrival."""
+
+    def __init__(self, receivers: list[Receiver]) -> None:
+        self._waiter = Waiter()
+        self._messages: deque[Message] = deque()
+        for receiver in receivers:
+            self._waiter.watch(receiver, lambda receiver=receiver: self._take(receiver))  # type: ignore[misc]
+
+    def _take(self, receiver: Receiver) -> None:
+        message = receiver.take()
+        if message is not None:
+            self._messages.append(message)
+
+    def next(self) -> Message:
+        """The next message."""
+        while not self._messages:
+            self._waiter.wait()
+        return self._messages.popleft()
+
+
+def run_stage(name: str, folder: Path, stage: Stage) -> int:
+    """A stage's whole life: do it, then say ``done`` with its counters, or ``failed`` and why."""
+    gc.disable()  # nothing here makes cycles by the packet, and a look at every open stream is dear
+    wires, outbox = Wires(folder), Outbox()
+    status = outbox.add(wires.sender(f"status-{name}"))
+    try:
+        note, code = Note("done", stage(wires, outbox, status)), 0
+    except FlowshardError as error:
+        code = error.status
+        note = Note("failed", {"kind": type(error).__name__, "message": error.message, "hint": error.hint})
+    except Exception as error:  # noqa: BLE001 - told to the coordinator, which ends the run
+        trace = traceback.format_exc()
+        note, code = (
+            Note("crashed", {"message": f"{type(error).__name__}: {error}", "trace": trace}),
+            InternalError.status,
+        )
+    outbox.put(status, encode_note(note))
+    if not code:
+        outbox.drain()
+    wires.close()
+    return code
