@@ -29,6 +29,8 @@ Buffer: TypeAlias = "bytes | mmap.mmap"
 _DECOMPRESS: Final = "decompress it first"
 _CONVERT: Final = "convert it first: editcap -F pcapng IN OUT"
 
+_WHAT: Final = "flowshard reads pcap and pcapng files; the command 'file' tells what this one is"
+
 FOREIGN: Final = (
     (b"\x1f\x8b", "gzip-compressed", f"{_DECOMPRESS}: gzip -dc"),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed", f"{_DECOMPRESS}: zstd -dc"),
@@ -69,7 +71,7 @@ def map_file(path: Path) -> mmap.mmap:
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"cannot read {path}: not a regular file", "-r takes capture files")
         if not status.st_size:
-            raise CaptureError(f"{path} is not a capture: the file is empty")
+            raise CaptureError(f"{path} is not a capture: the file is empty", _WHAT)
         data = mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
     except OSError as problem:
         raise _cannot_open(path, problem) from None
@@ -92,7 +94,7 @@ def refuse(path: Path, head: bytes) -> CaptureError:
     for magic, what, hint in FOREIGN:
         if head.startswith(magic):
             return CaptureError(f"{path} is {what}, not a pcap or pcapng capture", hint)
-    return CaptureError(f"{path} is not a pcap or pcapng capture")
+    return CaptureError(f"{path} is not a pcap or pcapng capture", _WHAT)
 
 
 class MappedSource(ABC):
