@@ -6,11 +6,29 @@ outcome, never an exception. The same input gives the same events, however it wa
     contract.py     what the stages say to one another: PacketBatch and the tables of events
     limits.py       every limit, with its unit, default, and what happens at it
     wire.py         contract to frames and back
+    reassembler.py  PacketBatch to events: which flows take which path
+    inorder.py      the vector path: flows whose segments simply follow one another, all at once
+    connection.py   the other path, packet by packet: SYN, FIN, RST, tuple reuse
+    direction.py    ... one direction of it: offsets, window, holes, frontier, -C
+    assembler.py    byte ranges of one direction; knows no TCP
+    table.py        key to connection, as columns that both paths read and write; expiry; limits
     seq.py          32-bit serial arithmetic, scalar and vector
-    overlap.py      overlap policies as rows of a table
-    assembler.py    byte ranges of one direction: holes, limits; knows no TCP
-    connection.py   SYN, FIN, RST, ACK to offsets, gaps, closing; tuple reuse
-    table.py        key to connection; expiry; limits
-    reassembler.py  PacketBatch to events: the vector path, and the per-segment path for the rest
-    loop.py         a worker's whole life, between two sockets that it is handed
+    events.py       collects what is said about one batch
+
+Decisions that are not obvious from one file:
+
+- Offsets count from where a stream was first believed to start, and never shift. A midstream stream that
+  turns out to start lower gets an origin below 0. So no event's meaning depends on its place among the
+  others, and the tables of a batch can be applied one after the other.
+- A worker says which bytes are new and which lie where there are bytes already; the policy (``first``,
+  ``last``) is the writer's, who has both versions.
+- The frontier moves with Data at it, silently. Where that is not enough a batch ends with its position:
+  an event for each jump could be wrong by the time the writer sees it, since it writes first.
+- The reorder window ends with whichever of its two bounds passes first, so that what a Rebase moves is
+  bounded by packets. A start may move down by no more than the holes that a file may lay out (16 MiB).
+- A RST's payload is text for people (RFC 9293 3.5.3) and a keep-alive's byte may be garbage: both are
+  counted as ``not_data``, a term that the accounting identity has besides those of its first draft.
+- A segment that is far (16 MiB) from a closed connection's bytes begins a new one: half of all random
+  initial sequence numbers lie within the 1 GiB window of the old.
+- Of a SYN that waits for its SYN-ACK on a tuple in use, data (TCP Fast Open) is not kept.
 """
