@@ -7,7 +7,9 @@ outcome, never an exception. The same input gives the same events, however it wa
     limits.py       every limit, with its unit, default, and what happens at it
     wire.py         contract to frames and back
     reassembler.py  PacketBatch to events: which flows take which path
+    placing.py      a batch sorted by flow and side, each segment with its offset
     inorder.py      the vector path: flows whose segments simply follow one another, all at once
+    reordered.py    ... or were sent again, or out of order, as long as the batch itself mends it
     connection.py   the other path, packet by packet: SYN, FIN, RST, tuple reuse
     direction.py    ... one direction of it: offsets, window, holes, frontier, -C
     assembler.py    byte ranges of one direction; knows no TCP

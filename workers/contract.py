@@ -135,7 +135,8 @@ class Overlaps(NamedTuple):
 class Frontiers(NamedTuple):
     """At the end of the batch all of the stream below ``offset`` has arrived or was given up.
 
-    Only of streams of which Data alone does not say so, once a batch at most.
+    Only of streams of which Data alone does not say so, once a batch at most. A Rebase may leave a hole
+    between its bytes and the old origin, below a frontier that has passed: no Gap tells of that one.
     """
 
     stream: U64
@@ -240,7 +241,7 @@ class CloseReason(IntEnum):
 
     FINISHED = 0  # FIN from both sides
     RESET = 1
-    REUSED = 2  # a new connection took the tuple
+    REUSED = 2  # a new connection took the tuple of one that had not ended
     IDLE = 3  # no packet for the time that the limits give
     EVICTED = 4  # too many connections at once
     INPUT_END = 5

@@ -199,10 +199,12 @@ class Direction:
             part = self.detail.parts[0]
             self.detail.parts[0] = part._replace(start=offset, holes=part.holes + self.origin - offset)
             out.row("rebases", (self.stream, self.shard, offset))
-        else:  # no byte yet: the frontier goes with it
-            self.detail.parts[0] = Part(offset, offset, 0)
-            self.next = offset
-            self.end = self.end if self.snapped else offset
+        else:  # no byte yet, so no offset was told: offset 0 itself goes there
+            self.base = (self.base + offset) & MASK
+            self.fin -= offset
+            self.end = self.end - offset if self.snapped else 0
+            self.next = offset = 0
+            self.detail.parts[0] = Part(0, 0, 0)
         self.origin = offset
 
     # Payload
@@ -223,6 +225,7 @@ class Direction:
             self.not_data += captured  # keep-alive, RFC 9293 3.8.4: its byte may be garbage
             return
         skip = self._below(offset, segment, count, limits, out)
+        offset = self.offset_of(seq & MASK)  # a start without bytes takes offset 0 with it
         self.outside += min(skip, captured)
         if skip >= segment.size:
             return
@@ -247,7 +250,7 @@ class Direction:
     ) -> None:
         """Captured bytes [start, end), inside the window and above the start: what of them is new?"""
         self.state |= OPENED
-        keep = end if limits.stream_bytes is None else self.origin + limits.stream_bytes
+        keep = 1 << 62 if limits.stream_bytes is None else self.origin + limits.stream_bytes
         ranges = self.detail.ranges
         new, old = ranges.insert(start, end, Origin(out.slab, place, count, segment.clock))
         before = self.next

@@ -23,125 +23,38 @@ from workers.contract import (
     I64,
     RST,
     SYN,
-    U8,
     U16,
-    U32,
     Bools,
     Data,
+    Frontiers,
     Opened,
     Overlaps,
     PacketBatch,
 )
 from workers.events import Events
 from workers.limits import Limits
-from workers.seq import distances
+from workers.placing import Groups, Rows, place
+from workers.reordered import sort_out
 from workers.table import Table
 
-_GROUP_SHIFT = 44
-"""Offsets of different groups are kept apart by this many bits in one running maximum."""
 
-
-class Rows(NamedTuple):
-    """Columns of the batch, sorted; and what follows from the table's state."""
-
-    order: I64  # place in the batch
-    group: I64  # index of the row's group
-    seq: U32  # of the first payload byte
-    flags: U8
-    size: I64
-    offset: I64
-    end: I64  # offset + size
-    top: I64  # end of the contiguous bytes before this row
-    clock: I64
-    paid: Bools  # has payload
-
-
-class Groups(NamedTuple):
-    """One entry per (flow, side) in the batch."""
-
-    head: I64  # first row
-    last: I64  # last row
-    flow: I64
-    side: I64
-    fresh: Bools  # the flow has no row in the table
-    state: NDArray[Any]  # columns of the direction, see direction.FIELDS
-    base: U32  # sequence number of offset 0, now known or not
-    based: Bools  # ... known before the batch
-    first_paid: I64  # first row with payload; n where there is none
-    top: I64  # end of the contiguous bytes after the batch
-
-
-def sort_rows(batch: PacketBatch) -> I64:
-    """Rows by (flow, side), capture order within."""
-    code = batch.flow * 2 + batch.side
-    if len(batch.keys) < 1 << 15:
-        code = code.astype(np.uint16)  # numpy sorts 16-bit numbers by radix
-    return np.argsort(code, kind="stable")
-
-
-def judge(batch: PacketBatch, table: Table, rows: I64) -> tuple[Rows, Groups, Bools]:
+def judge(batch: PacketBatch, table: Table, rows: I64) -> tuple[Rows, Groups, Bools, Bools | None]:
     """Sort, place, and tell the flows (u,) that are not simple. ``rows`` (u,): table rows, -1 for new flows."""
-    sorted_rows, groups = _place(batch, table, rows)
-    simple = ~_odd_flows(batch, table, rows, sorted_rows, groups)
-    return sorted_rows, groups, simple
+    r, g = place(batch, table, rows)
+    misplaced = r.paid & (r.offset != r.top)
+    settled = None
+    if misplaced.any():
+        r, g, misplaced, settled = sort_out(batch, r, g, misplaced, table.limits)
+    simple = ~_odd_flows(batch, table, rows, r, g, misplaced)
+    if settled is not None:
+        settled &= simple[g.flow]
+    return r, g, simple, settled
 
 
-def _place(batch: PacketBatch, table: Table, rows: I64) -> tuple[Rows, Groups]:
-    order = sort_rows(batch)
-    n = len(order)
-    flow, side = batch.flow[order].astype(np.int64), batch.side[order]
-    changes = np.empty(n, np.bool_)
-    changes[0] = True
-    np.not_equal(flow[1:] * 2 + side[1:], flow[:-1] * 2 + side[:-1], out=changes[1:])
-    head = np.flatnonzero(changes)
-    last = np.append(head[1:], n) - 1
-    group = np.cumsum(changes) - 1
-    flags, size = batch.flags[order], batch.size[order].astype(np.int64)
-    paid = size > 0
-    seq = batch.seq[order] + ((flags & SYN) != 0)
-    first_paid = np.minimum.reduceat(np.where(paid, np.arange(n), n), head)
-    fresh = rows[flow[head]] < 0
-    state = table.side_columns(np.where(fresh, 0, 2 * rows[flow[head]] + side[head]))
-    if fresh.any():
-        state[fresh] = np.zeros(1, state.dtype)
-    based = (state["state"] & dr.BASED) != 0
-    guess = seq[np.where((flags[head] & SYN) != 0, head, np.minimum(first_paid, n - 1))]
-    base = np.where(based, state["base"], guess)
-    before = state["next"]
-    offset = before[group] + distances((base + before.astype(np.uint32))[group], seq)
-    end = offset + size
-    top, reach = _contiguous(np.where(paid, end, before[group]), group, head, before)
-    clock = (batch.time + batch.lag)[order]
-    sorted_rows = Rows(order, group, seq, flags, size, offset, end, top, clock, paid)
-    return sorted_rows, Groups(
-        head,
-        last,
-        flow[head],
-        side[head].astype(np.int64),
-        fresh,
-        state,
-        base,
-        based,
-        first_paid,
-        reach[last],
-    )
-
-
-def _contiguous(reach: I64, group: I64, head: I64, before: I64) -> tuple[I64, I64]:
-    """Running maxima of ``reach`` within each group, which starts from ``before``: before and after each row."""
-    apart = (np.arange(len(head), dtype=np.int64) << _GROUP_SHIFT)[group]
-    reach[head] = np.maximum(reach[head], before)
-    after = np.maximum.accumulate(reach + apart) - apart
-    top = np.empty(len(reach), np.int64)
-    top[1:] = after[:-1]
-    top[head] = before
-    return top, after
-
-
-def _odd_flows(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups) -> Bools:
+def _odd_flows(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups, misplaced: Bools) -> Bools:
     odd = np.zeros(len(rows), np.bool_)
     odd[g.flow[_odd_groups(batch, r, g)]] = True
-    odd[g.flow[r.group[_odd_rows(batch, r, g, table.limits)]]] = True
+    odd[g.flow[r.group[_odd_rows(batch, r, g, misplaced, table.limits)]]] = True
     known = np.flatnonzero(rows >= 0)
     at = rows[known]
     sides = table.sides["state"]
@@ -158,17 +71,10 @@ def _odd_flows(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups) 
     return odd
 
 
-def _odd_rows(batch: PacketBatch, r: Rows, g: Groups, limits: Limits) -> I64:
-    """Rows that are not simply next: by themselves they make their flow odd."""
-    flags, top = r.flags, r.top
-    origin, detail = g.state["origin"], (g.state["state"] & dr.DETAIL) != 0
-    missing = batch.missing[r.order]
-    odd = r.paid & (r.offset != top)
-    if odd.any():  # a retransmission of what came in order is none
-        again = odd & (r.offset < top) & (r.offset >= origin[r.group]) & (r.size > 1)
-        odd &= ~(again & ~detail[r.group])
-    odd |= missing > 0
-    special = np.flatnonzero(flags & (SYN | FIN | RST))
+def _odd_rows(batch: PacketBatch, r: Rows, g: Groups, misplaced: Bools, limits: Limits) -> I64:
+    """Rows that by themselves make their flow odd."""
+    odd = misplaced | (batch.missing[r.order] > 0)
+    special = np.flatnonzero(r.flags & (SYN | FIN | RST))
     if len(special):
         odd[special] |= _odd_special(r, g, special, limits)
     return np.flatnonzero(odd)
@@ -258,12 +164,12 @@ def _say_bytes(
     sides = 2 * rows[g.flow] + g.side
     stream, shard = table.streams(sides)[group], table.rows["shard"][sides >> 1][group]
     start, packet, time = batch.start[order], batch.packet[order], batch.time[order]
-    offset, end, top = r.offset[paid], r.end[paid], r.top[paid]
+    offset, end = r.offset[paid], r.end[paid]
     limit = table.limits.stream_bytes
-    if limit is None and np.array_equal(offset, top):
+    if limit is None and r.bottom is None:
         out.block("data", Data(stream, shard, offset, start, batch.size[order], packet, time))
         return _Sums(None, None, None)
-    bottom = np.maximum(offset, np.minimum(top, end))
+    bottom = offset if r.bottom is None else r.bottom[paid]
     stop = end if limit is None else np.clip(g.state["origin"][group] + limit, offset, end)
     fresh, again = np.maximum(stop - bottom, 0), np.maximum(np.minimum(bottom, stop) - offset, 0)
     new = np.flatnonzero(fresh)
@@ -299,9 +205,9 @@ def _update_directions(
     new["next"] = g.top[chosen]
     new["end"] = np.where(has_paid, g.top[chosen], was["end"])
     opened: Bools = has_paid & ((was["state"] & dr.OPENED) == 0)
-    first = r.order[g.first_paid[chosen[opened]]]
+    lowest = r.order[g.lowest[chosen[opened]]]
     new["slab"][opened] = batch.slab
-    new["place"][opened] = batch.start[first]
+    new["place"][opened] = batch.start[lowest]
     seen = np.add.reduceat(r.size, head)[chosen]
     new["seen"] += seen
     new["written"] += seen if sums.written is None else sums.written[chosen]
@@ -390,3 +296,10 @@ def _say_opened(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups,
         g.side[mine].astype(np.uint8), table.rows["counter"][at], table.rows["opened"][at],
         batch.start[first], batch.mac[first],
     ))  # fmt: skip
+
+
+def say_frontiers(table: Table, rows: I64, g: Groups, settled: Bools, out: Events) -> None:
+    """Of reordered groups, which Data alone does not tell, the frontier at the end of the batch."""
+    mine = np.flatnonzero(settled)
+    sides = 2 * rows[g.flow[mine]] + g.side[mine]
+    out.block("frontiers", Frontiers(table.streams(sides), table.rows["shard"][sides >> 1], g.top[mine]))

@@ -83,12 +83,14 @@ class Reassembler:
         rows = table.find(keys)
         odd: Bools = np.ones(len(keys), np.bool_)
         if self.vector:
-            r, g, simple = inorder.judge(batch, table, rows)
+            r, g, simple, settled = inorder.judge(batch, table, rows)
             simple &= ~self._crowded(batch, rows)
             fresh = np.flatnonzero(simple & (rows < 0))
             if len(fresh):
                 rows[fresh] = table.add([keys[i] for i in fresh.tolist()], batch.keys[fresh], batch.shards[fresh])
             inorder.commit(batch, table, rows, r, g, simple, out)
+            if settled is not None:
+                inorder.say_frontiers(table, rows, g, settled & simple[g.flow], out)
             odd = ~simple
         if odd.any():
             self._one_by_one(batch, keys, np.flatnonzero(odd[batch.flow]), out)
@@ -166,7 +168,9 @@ class Reassembler:
         if self.table.per_shard[shard] >= self.limits.connections_per_shard:
             for connection in loaded.values():
                 self.table.store(connection)
-            self.counters["limit.connections"] += self.table.evict(shard, out)
+            self.table.expire(segment.clock, out)  # else it would depend on the sweeps who is evicted
+            if self.table.per_shard[shard] >= self.limits.connections_per_shard:
+                self.counters["limit.connections"] += self.table.evict(shard, out)
             gone = [f for f, connection in loaded.items() if self.table.index.get(keys[f]) != connection.index]
             for f in gone:
                 del loaded[f]

@@ -187,7 +187,7 @@ class Table:
     def close(self, rows: I64, reason: CloseReason, out: Events) -> None:
         """Say the final numbers of these connections and forget them.
 
-        ``reason`` is why they are closed now; one that had ended by itself says how, unless REUSED.
+        ``reason`` is why they are closed now; one that had ended by itself says how it did.
         """
         if not len(rows):
             return
@@ -196,10 +196,9 @@ class Table:
         for row in rows[detailed].tolist():
             self._close_detail(row, out)
         reasons = np.full(len(rows), int(reason), np.uint8)
-        if reason is not CloseReason.REUSED:
-            over = self.over(rows)
-            reset = (self.rows["state"][rows] & cn.RESET) != 0
-            reasons[over] = np.where(reset[over], CloseReason.RESET, CloseReason.FINISHED)
+        over = self.over(rows)
+        reset = (self.rows["state"][rows] & cn.RESET) != 0
+        reasons[over] = np.where(reset[over], CloseReason.RESET, CloseReason.FINISHED)
         sides = np.stack([2 * rows, 2 * rows + 1], axis=1).ravel()
         self._count(rows, sides)
         opened = (self.sides["state"][sides] & dr.OPENED) != 0

@@ -34,6 +34,7 @@ _WORDS: Final = ("key", "keys")  # the columns that are (n, 6)
 _PACKETS: Final = dtypes(PacketBatch)
 _PER_FLOW: Final = ("keys", "hashes", "shards")
 _EVENTS: Final = {name: dtypes(table) for name, table in TABLES.items()}
+_KNOWN: Final = _PACKETS | {f"{name}.{field}": dtype for name in TABLES for field, dtype in _EVENTS[name].items()}
 
 
 class WireError(Exception):
@@ -171,7 +172,7 @@ def _columns(described: list[Any], frames: Sequence[Frame]) -> dict[str, Any]:
     left = iter(frames)
     for name, kind, coding, base, count in described:
         dtype = np.dtype(kind)
-        if dtype.kind not in "iu" or not 0 <= count <= MOST_ROWS:
+        if _KNOWN.get(name) != dtype or name in columns or not 0 <= count <= MOST_ROWS:
             raise WireError(f"column {name}: {kind} x {count}")
         width = KEY_WORDS if name.rpartition(".")[2] in _WORDS else 1
         if coding == _SAME:

@@ -1,0 +1,159 @@
+"""The table of connections: growth, expiry, eviction, counters."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from tests.workers.traffic import SECOND, Seg, batches, everything, rows, run
+from workers.contract import ACK, FIN, RST, SYN, CloseReason
+from workers.events import Events
+from workers.limits import Limits
+from workers.reassembler import Reassembler
+from workers.table import Table, key_bytes
+
+
+def words(flows: list[int]) -> np.ndarray:
+    """Keys of these flows."""
+    keys = np.zeros((len(flows), 6), np.uint64)
+    keys[:, 1] = flows
+    return keys
+
+
+def test_keys_are_compared_whole() -> None:
+    """Keys that differ in any bit of any word are different flows."""
+    keys = np.zeros((1 + 6 * 64, 6), np.uint64)
+    for bit in range(6 * 64):
+        keys[1 + bit, bit // 64] = np.uint64(1) << np.uint64(bit % 64)
+    packed = key_bytes(keys)
+    assert len(set(packed)) == len(packed)
+    assert packed == [key.tobytes() for key in keys]
+
+
+def test_a_table_grows_and_keeps_its_rows() -> None:
+    """Beyond its first size the table doubles: every key still finds its own row, with what it held."""
+    table = Table(Limits())
+    flows = list(range(40_000))
+    where = []
+    for at in range(0, len(flows), 7000):
+        part = flows[at : at + 7000]
+        keys = words(part)
+        new = table.add(key_bytes(keys), keys, np.array(part, np.uint64).astype(np.uint8))
+        table.rows["ident"][new] = part
+        table.sides["seen"][2 * new + 1] = part
+        where += new.tolist()
+    assert len(set(where)) == len(flows)
+    found = table.find(key_bytes(words(flows)))
+    assert found.tolist() == where
+    assert table.rows["ident"][found].tolist() == flows
+    assert table.sides["seen"][2 * found + 1].tolist() == flows
+    assert not table.sides["seen"][2 * found].any()
+    assert int(table.per_shard.sum()) == len(flows)
+    assert table.find(key_bytes(words([99_999]))).tolist() == [-1]
+
+
+def test_rows_are_used_again() -> None:
+    """A row that was closed is given to the next connection, empty."""
+    table = Table(Limits())
+    keys = words([1])
+    [first] = table.add(key_bytes(keys), keys, np.array([3], np.uint8)).tolist()
+    table.sides["seen"][2 * first] = 9
+    table.close(np.array([first]), CloseReason.IDLE, Events(0, 0))
+    assert (int(table.per_shard[3]), table.index) == (0, {})
+    keys = words([2])
+    [second] = table.add(key_bytes(keys), keys, np.array([4], np.uint8)).tolist()
+    assert second == first
+    assert table.sides["seen"][2 * second] == 0
+    assert (int(table.per_shard[3]), int(table.per_shard[4])) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("segments", "patience"),
+    [
+        ([Seg(1, 0, 1, SYN)], "half_open_ns"),
+        ([Seg(1, 0, 1, SYN), Seg(1, 1, 9, SYN | ACK, ack=2)], "idle_ns"),
+        ([Seg(1, 0, 1, ACK, 5)], "idle_ns"),
+        ([Seg(1, 0, 1, ACK, 5), Seg(1, 1, 9, RST)], "closed_ns"),
+        ([Seg(1, 0, 1, ACK | FIN, 5), Seg(1, 1, 9, FIN | ACK, ack=7)], "closed_ns"),
+        ([Seg(1, 0, 1, ACK, 5), Seg(1, 0, 9, ACK | FIN), Seg(1, 1, 9, FIN | ACK)], "idle_ns"),
+    ],
+)
+def test_how_long_a_connection_is_remembered(segments: list[Seg], patience: str) -> None:
+    """Half open, open, closed (RST, FINs and all data): each has its own time, and both paths agree on it."""
+    limits = Limits(half_open_ns=10, closed_ns=20, idle_ns=30)
+    wait: int = getattr(limits, patience)
+    for vector in (True, False):
+        for clock, alive in ((wait, 1), (wait + 1, 0)):
+            reassembler = Reassembler(limits, vector=vector)
+            for batch in batches(segments):
+                reassembler.handle(batch)
+            [row] = np.flatnonzero(reassembler.table.live).tolist()
+            assert reassembler.table.load(row).expires(limits) == wait
+            reassembler.table.expire(clock, Events(0, 0))
+            assert np.count_nonzero(reassembler.table.live) == alive
+
+
+def test_sweeps_change_nothing() -> None:
+    """Expired connections are closed with the same rows whether a sweep finds them, a packet, or the end."""
+    rng = random.Random(3)
+    limits = Limits(idle_ns=5 * SECOND, closed_ns=2 * SECOND, half_open_ns=SECOND)
+    segments = []
+    for i in range(400):
+        flags = rng.choice([ACK, ACK, ACK, SYN, FIN | ACK, RST])
+        size = 0 if flags & (SYN | RST) else 10
+        segments.append(Seg(rng.randrange(6), rng.randrange(2), 10 * i, flags, size, time=i * SECOND // 2))
+    whole = everything(run(segments, size=10**6, limits=limits))
+    assert sum(row["reason"] == CloseReason.IDLE for row in whole["closed"]) > 20
+    for size in (1, 3, 11):  # sweeps come every 16 batches
+        assert everything(run(segments, size=size, limits=limits)) == whole
+
+
+def test_a_clock_that_only_other_flows_move_expires_too() -> None:
+    """Time is the input's: a batch without packets of a worker still carries the clock."""
+    reassembler = Reassembler(Limits(idle_ns=SECOND))
+    first, second = batches([Seg(1, 0, 1, ACK, 5), Seg(2, 0, 1, ACK, 5, time=9 * SECOND)], size=1)
+    reassembler.handle(first)
+    none = second._replace(**{name: getattr(second, name)[:0] for name in second._fields[3:]})
+    reassembler.handle(none)
+    [closed] = rows(list(reassembler.finish()), "closed")
+    assert closed["reason"] == CloseReason.IDLE
+
+
+def test_who_is_evicted() -> None:
+    """At a shard's limit an eighth goes: half-open ones first, then closed ones, then the longest idle."""
+    limits = Limits(connections_per_shard=8)
+    shard = [256 * i for i in range(20)]
+    opened = [Seg(shard[i], 0, 1, ACK, 5) for i in range(5)]
+    closed = [Seg(shard[5], 0, 1, ACK, 5), Seg(shard[5], 1, 9, RST)]
+    half = [Seg(shard[6], 0, 1, SYN), Seg(shard[7], 0, 1, SYN)]
+    late = [Seg(shard[i], 0, 1, ACK, 5) for i in range(8, 13)]
+    segments = [s._replace(time=i) for i, s in enumerate([*opened, *closed, *half, opened[0], *late])]
+    reassembler = Reassembler(limits)
+    gone = []
+    before: set[int] = set()
+    for batch in batches(segments, size=1):
+        reassembler.handle(batch)
+        after = {int(key) for key in reassembler.table.keys[reassembler.table.live][:, 1]}
+        gone += sorted(before - after)
+        before = after
+    assert [flow // 256 for flow in gone] == [6, 7, 5, 1, 2]
+    assert reassembler.totals()["limit.connections"] == 5
+
+
+def test_a_limit_of_one_shard_is_no_other_shard_s() -> None:
+    """Evictions in one virtual shard leave the others alone."""
+    limits = Limits(connections_per_shard=2)
+    segments = [Seg(flow, 0, 1, ACK, 5) for flow in (1, 2, 3, 256 + 1, 512 + 1, 768 + 1)]
+    reasons = {row["stream"] >> 1: row["reason"] for row in rows(run(segments, limits=limits), "closed")}
+    assert [packet for packet, reason in reasons.items() if reason == CloseReason.EVICTED] == [1, 4]
+
+
+def test_counters_outlive_connections() -> None:
+    """The counter of a tuple goes on after its connections were forgotten: names stay unique."""
+    limits = Limits(idle_ns=SECOND, connections_per_shard=1)
+    segments = [Seg(256 * (i % 2), 0, 1000 * i, ACK, 5, time=3 * SECOND * (i // 4)) for i in range(12)]
+    counters = [(row["key"][1], row["counter"]) for row in rows(run(segments, limits=limits), "opened")]
+    assert len(set(counters)) == len(counters)
+    assert sorted(counters) == [(flow, counter) for flow in (0, 256) for counter in range(6)]
