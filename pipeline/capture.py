@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.decode.kernels import decode
+from pipeline.decode.link import ETHERNET
 from pipeline.decode.reasons import Reason
 from pipeline.errors import CaptureError
 from pipeline.shard import packet_clock, split
@@ -71,7 +72,7 @@ class Capture:
             try:
                 source = open_source(path)
             except CaptureError as error:
-                facts.fault = Fault(path, 0, error.message)
+                facts.fault = Fault(path, 0, error.message.removeprefix(f"{path} "))
                 self._done += facts.size
                 continue
             facts.format = source.format
@@ -148,10 +149,14 @@ def check_inputs(config: Config) -> None:
         except CaptureError as error:
             errors.append(error)
             continue
+        link = next((int(records.link[0]) for records in source.batches(1)), None) if keep else None
+        source.close()
         if keep is None:
             return
-        for records in source.batches(1):
-            keep.check(int(records.link[0]))
-            break
-        return
-    raise errors[0]
+        if link is not None:
+            keep.check(link)
+            return
+    if len(errors) == len(config.inputs):
+        raise errors[0]
+    if keep is not None:  # no packet anywhere: a bad expression is refused all the same
+        keep.check(ETHERNET)

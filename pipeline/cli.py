@@ -163,10 +163,11 @@ def _run(config: Config) -> int:
 
     outcome: Outcome = run(config)
     for fault in outcome.faults:
-        console.warning(
-            f"{fault.path}: {fault.problem} (at byte {fault.offset:,})",
-            "everything before it was processed",
-        )
+        if fault.offset:
+            where, hint = f" (at byte {fault.offset:,})", "everything before it was processed"
+        else:
+            where, hint = "", "the other inputs were processed"
+        console.warning(f"{fault.path}: {fault.problem}{where}", hint)
     if not config.quiet:
         console.summary(outcome.counters, outcome.seconds)
     return outcome.status
@@ -273,7 +274,7 @@ def _report(options: argparse.Namespace, output: Path) -> Path | None:
     if options.no_report:
         raise UsageError("-X and --no-report exclude one another", "give one of them")
     report = Path(options.report)
-    if not options.report or report.is_dir():
+    if not options.report or os.path.isdir(report):
         raise UsageError(f"-X: '{options.report}' is not the name of a file", "give -X FILE")
     if any(os.path.realpath(name) == os.path.realpath(report) for name in options.read):
         raise UsageError(f"-X: {report} is an input of this run", "give the report a name of its own")

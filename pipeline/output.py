@@ -30,7 +30,8 @@ _MARKER_TEXT: Final = (
 )
 _SCRATCH: Final = ".flowshard-run-"
 _OURS: Final = re.compile(
-    r"(conflicts-)?(-?\d+T)?[0-9a-f.:]+\.\d+-[0-9a-f.:]+\.\d+(--\d+(\.\d+)*)?(c\d{4,})?(~\d+(\.1)?)?(@\d+)?"
+    r"(conflicts-)?(-?\d+T)?[0-9a-f.:]+\.\d+-[0-9a-f.:]+\.\d+(--\d+(\.\d+)*)?(c\d{4,})?"
+    r"(~\d+(\.1)?)?(@\d+(~\d+(\.1)?)?)?"
 )
 """Default names of streams, with all suffixes."""
 
@@ -56,8 +57,11 @@ class OutputFolder:
                     f"cannot create {config.report}: no such folder",
                     "-X names a file in a folder that exists",
                 )
-        for path in used:
-            self._clear(path)
+        try:
+            for path in used:
+                self._clear(path)
+        except OSError as error:
+            raise output_error("clear", self.path, error) from error
         os.close(create(self.path / MARKER))
         try:
             (self.path / MARKER).write_bytes(_MARKER_TEXT)
@@ -81,13 +85,21 @@ class OutputFolder:
                 if not scratch.is_symlink():
                     shutil.rmtree(scratch, ignore_errors=True)
         else:
-            names = _files_of(trace)
+            names = self._named_by(trace)
         for name in names:
             path = self.path / name
             if "/" not in name and name not in {"", ".", ".."} and _is_plain(path):
                 path.unlink()
         if _is_plain(trace):
             trace.unlink()
+
+    def _named_by(self, report: Path) -> list[str]:
+        """The files that an earlier run's report names. One that lies elsewhere may speak of another folder's."""
+        if not _is_plain(report):
+            return []
+        told = _Report(report)
+        folder = self.path.resolve()
+        return told.names if told.ours and str(folder) in {str(report.parent.resolve()), told.folder} else []
 
     def finished(self) -> None:
         """The run ended well: nothing but its output stays."""
@@ -102,30 +114,36 @@ class OutputFolder:
 def _is_plain(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return False
 
 
-def _files_of(report: Path) -> list[str]:
-    """The file names that a report of ours gives; of a file that is none, nothing."""
-    names: list[str] = []
-    text: list[str] = []
+class _Report:
+    """What a report says of its run's files; of a file that is no report of ours, nothing."""
 
-    def start(_: str, attributes: dict[str, str]) -> None:
-        text.clear()
+    def __init__(self, path: Path) -> None:
+        self.names: list[str] = []
+        self.ours = False  # other programs write DFXML, too
+        self.folder = ""  # where its run wrote to
+        self._text: list[str] = []
+        parser = expat.ParserCreate()
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.CharacterDataHandler = self._text.append
+        try:
+            with path.open("rb") as file:
+                parser.ParseFile(file)
+        except (OSError, expat.ExpatError):
+            pass  # what could be read of it is a list of names all the same
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._text.clear()
         if "conflict_file" in attributes:
-            names.append(unescape(attributes["conflict_file"]))
+            self.names.append(unescape(attributes["conflict_file"]))
+        if tag == "tcpflow:processes":
+            self.folder = unescape(attributes.get("output", ""))
 
-    def end(tag: str) -> None:
-        if tag == "filename":
-            names.append(unescape("".join(text)))
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = text.append
-    try:
-        with report.open("rb") as file:
-            parser.ParseFile(file)
-    except (OSError, expat.ExpatError):
-        pass  # what could be read of it is a list of names all the same
-    return names
+    def _end(self, tag: str) -> None:
+        if tag == "program":
+            self.ours = "".join(self._text) == "flowshard"
+        elif tag == "filename":
+            self.names.append(unescape("".join(self._text)))

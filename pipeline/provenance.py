@@ -48,7 +48,8 @@ def report_tail(
     return tail(Outcome(
         usage=_usage(seconds), options=_options(config),
         inputs=[_input(str(path), facts) for path, facts in zip(config.inputs, inputs, strict=True)],
-        totals=totals, counters=counters, processes={"workers": config.workers, "writers": config.writers},
+        totals=totals, counters=counters,
+        processes={"workers": config.workers, "writers": config.writers, "output": str(config.output.resolve())},
     ))  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def run(config: Config) -> Outcome:
     check_inputs(config)
     folder = OutputFolder(config)
     try:
-        fragments = [folder.scratch / f"fragment-{m}" for m in range(max(1, config.writers))]
+        fragments = [folder.scratch / f"fragment-{m}" for m in range(config.writers if config.workers else 1)]
         with Progress(sum(path.stat().st_size for path in config.inputs), quiet=config.quiet) as progress:
             if config.workers:
                 from pipeline.coordinator import run_processes

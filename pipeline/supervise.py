@@ -42,7 +42,8 @@ class Process:
     def fate(self) -> str:
         """How it ended, for a message."""
         if self.code is not None and self.code < 0:
-            return f"was ended by {signal.Signals(-self.code).name}"
+            named = {each.value: each.name for each in signal.Signals}  # most real-time signals have no name
+            return f"was ended by {named.get(-self.code, f'signal {-self.code}')}"
         return f"ended with exit code {self.code}"
 
 

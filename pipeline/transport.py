@@ -97,9 +97,8 @@ class Sender:
                 credit = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            for _ in range(int.from_bytes(credit[:4], "little")):
-                if self._sizes:
-                    self.under_way -= self._sizes.popleft()
+            for _ in range(min(int.from_bytes(credit[:4], "little"), len(self._sizes))):
+                self.under_way -= self._sizes.popleft()
 
 
 class Receiver:

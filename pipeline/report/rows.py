@@ -81,10 +81,13 @@ class StreamRecord(NamedTuple):
     conflicts: Sequence[Conflict] = ()
     conflict_bytes: int = 0  # losing bytes, kept or not
     conflict_file: str | None = None  # relative to the output folder
-    suffix: str = ""  # provisional end of filename (merge.py); the stream's other names begin with filename
+    suffix: str = ""  # provisional end of filename (merge.py); the stream's other names hold filename
 
 
 NO_IMAGES: Final[Mapping[int, str]] = {}
+
+CONFLICTS: Final = "conflicts-"
+"""In front of a stream's name: the file of the bytes that lost."""
 
 _OPEN, _CLOSE = "\x01", "\x02"
 _PROVISIONAL = re.compile(b"\x01[^\x02]*\x02")
@@ -230,10 +233,12 @@ def _extended(record: StreamRecord, images: Mapping[int, str], stamps: str) -> t
 
 def _marked(name: str, record: StreamRecord) -> str:
     """A name of the stream, escaped, its provisional suffix between the two marks."""
-    if not record.suffix or not name.startswith(record.filename):
+    before = CONFLICTS if name.startswith(CONFLICTS + record.filename) else ""
+    if not record.suffix or not name.startswith(before + record.filename):
         return escape(name)
-    stem = record.filename.removesuffix(record.suffix)
-    return escape(stem) + _OPEN + escape(record.suffix) + _CLOSE + escape(name[len(record.filename) :])
+    stem = before + record.filename.removesuffix(record.suffix)
+    behind = name[len(before + record.filename) :]
+    return escape(stem) + _OPEN + escape(record.suffix) + _CLOSE + escape(behind)
 
 
 def _clipped(runs: Sequence[Run], start: int, stop: int | None) -> list[Run]:

@@ -12,6 +12,7 @@ import os
 import resource
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -84,9 +85,12 @@ class Folder:
     def close(self, file: StoredFile) -> None:
         """Close the file's descriptor, if it has one. It can be opened again."""
         if file.descriptor >= 0:
-            os.close(file.descriptor)
-            file.descriptor = -1
+            descriptor, file.descriptor = file.descriptor, -1
             del self._open[file]
+            try:
+                os.close(descriptor)
+            except OSError as error:  # a file system that writes late may say only now that it is full
+                raise output_error("write", self.path / file.name, error) from error
 
     def write(self, file: StoredFile, pieces: Sequence[Piece], size: int, offset: int) -> None:
         """Write the pieces, ``size`` bytes together, at ``offset``."""
@@ -118,7 +122,22 @@ class Folder:
 
     def size(self, file: StoredFile) -> int:
         """The file's length in bytes."""
-        return os.fstat(self.descriptor(file)).st_size
+        try:
+            return os.fstat(self.descriptor(file)).st_size
+        except OSError as error:
+            raise output_error("look at", self.path / file.name, error) from error
+
+    def rename(self, file: StoredFile, name: str) -> None:
+        """Another name for the file; it keeps its own when somebody has that one."""
+        try:
+            if file.made:
+                with suppress(FileNotFoundError):
+                    os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+                    return
+                os.rename(file.name, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError as error:
+            raise output_error("create", self.path / name, error) from error
+        file.name = name
 
     def finish(self, file: StoredFile, time: int) -> None:
         """Close the file and set its modification time (ns); a time that the system refuses is left out."""

@@ -9,12 +9,13 @@ what lies on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 from pipeline.config import Config
 from pipeline.report.fragments import FragmentWriter, name_key
-from pipeline.report.rows import Conflict, Run, StreamRecord, format_rows
+from pipeline.report.rows import CONFLICTS, Conflict, Run, StreamRecord, format_rows
 from pipeline.writer.closing import close_stream, hash_up_to, new_counters, read_all
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.names import Names, endpoints, provisional
@@ -108,24 +109,31 @@ class Writer:
             held = b"".join(read_all(file, self.folder))
             self.folder.cut(file, 0)
             self.folder.write(file, [held], len(held), shift)
+        for start, part in reversed(stream.parted):  # names say offsets; the last moves out of the way first
+            self.folder.rename(part, f"{file.name}@{start - origin}")
 
     # Overlaps
 
     def _compare(self, overlaps: Overlaps, payload: Payload) -> None:
         for number, _, offset, place, size, packet in _rows(overlaps):
             stream = self._streams[number]
-            file, start = stream.part(offset)
-            new = payload.slice(place, size)
-            old = self.folder.read(file, size, offset - start)
-            runs = differing(old, new) if len(old) == size else [Differing(0, size)]
-            lost = sum(run.length for run in runs)
-            self.counters["duplicate"] += size - lost
-            self.counters["conflicting"] += lost
-            for run in runs:
-                self._conflict(stream, offset, run, packet, old, new)
-            if runs and self._config.overlap == "last":
-                self.folder.write(file, [new], size, offset - start)
-                stream.stale = True
+            inner = [start for start, _ in stream.parted if offset < start < offset + size]
+            for low, high in pairwise([offset, *inner, offset + size]):  # files may meet within an overlap
+                self._compare_in_file(stream, low, payload.slice(place + low - offset, high - low), packet)
+
+    def _compare_in_file(self, stream: Stream, offset: int, new: memoryview, packet: int) -> None:
+        file, start = stream.part(offset)
+        size = len(new)
+        old = self.folder.read(file, size, offset - start)
+        runs = differing(old, new) if len(old) == size else [Differing(0, size)]
+        lost = sum(run.length for run in runs)
+        self.counters["duplicate"] += size - lost
+        self.counters["conflicting"] += lost
+        for run in runs:
+            self._conflict(stream, offset, run, packet, old, new)
+        if runs and self._config.overlap == "last":
+            self.folder.write(file, [new], size, offset - start)
+            stream.stale = True
 
     def _conflict(self, stream: Stream, offset: int, run: Differing, packet: int, old: bytes, new: memoryview) -> None:
         """Record one conflict; keep the losing bytes, as many as the limit has room for."""
@@ -135,7 +143,7 @@ class Writer:
         side = None
         if stream.kept + run.length <= self._config.limits.conflict_bytes:
             if stream.conflict_file is None:
-                stream.conflict_file = StoredFile(f"conflicts-{stream.file.name}", stream.number)
+                stream.conflict_file = StoredFile(CONFLICTS + stream.file.name, stream.number)
             side = stream.kept
             self.folder.write(stream.conflict_file, [loser], run.length, side)
             stream.kept += run.length

@@ -1,0 +1,36 @@
+"""What all tests share: how hypothesis looks for examples, a capture of every trouble, the golden switch.
+
+``HYPOTHESIS_PROFILE=nightly`` looks longer, and elsewhere each night; the default, ``ci``, finds the
+same examples each time. ``--update-golden`` writes tests/golden anew instead of comparing with it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests import rough
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile(
+    "nightly", max_examples=5_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; refused in CI")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--update-golden") and os.environ.get("CI"):
+        raise pytest.UsageError("--update-golden: CI compares with the golden folder, it does not write it")
+
+
+@pytest.fixture(scope="session")
+def rough_captures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two captures with all that goes wrong on a network (tests/rough.py)."""
+    return rough.write(tmp_path_factory.mktemp("rough"))

@@ -1,0 +1,405 @@
+"""What a user is told, and what is on disk then, when inputs, options or folders are not as they should be."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.build import Conversation, Packet, arp_frame, pcap_bytes, pcapng_blocks, udp4, write_pcap
+from tests.runs import MARKER, REPORT, counters, files, report_of, run_apart, run_here
+from tests.shared import shared_or_skip
+
+TURNS = [(0, b"question"), (1, b"answer " * 300), (0, b"more"), (1, b"end")]
+PACKETS = Conversation().packets(TURNS)
+STREAMS = {
+    "10.0.0.1.40000-10.0.0.2.80": b"questionmore",
+    "10.0.0.2.80-10.0.0.1.40000": b"answer " * 300 + b"end",
+}
+ASKED, ANSWERED = STREAMS
+SAFE = "precious"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with x.pcap in it."""
+    monkeypatch.chdir(tmp_path)
+    write_pcap(tmp_path / "x.pcap", PACKETS)
+    return tmp_path
+
+
+def told(err: str) -> list[str]:
+    """The kinds of lines on standard error."""
+    return [line.partition(":")[0] for line in err.splitlines()]
+
+
+# --------------------------------------------------------------------------- refused: nothing is written
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ("-r nowhere.pcap", 2, "error: nowhere.pcap: no such file"),
+        ("-r x.pcap/under", 2, "error: x.pcap/under: no such file"),
+        ("-r .", 2, "error: .: a folder, not a capture"),
+        ("-r x.pcap -r nowhere", 2, "error: nowhere: no such file"),
+        ("-r /dev/null", 2, "error: /dev/null: not a regular file"),
+        ("-r text", 3, "error: text is not a pcap or pcapng capture"),
+        ("-r nothing", 3, "error: nothing is not a capture: the file is empty"),
+        ("-r text -r nothing", 3, "error: text is not a pcap or pcapng capture"),
+        ("-r x.pcap -F %Q", 2, "error: -F: unknown code '%Q' in '%Q'"),
+        ("-r x.pcap -F ../%A", 2, "error: -F: '../%A' has a '/', and folders in names are not in this version yet"),
+        ("-r x.pcap --workers -1", 2, "error: --workers: -1 is out of range"),
+        ("-r x.pcap --workers two", 2, "error: --workers: 'two' is not a whole number"),
+        ("-r x.pcap --writers 0", 2, "error: --writers: 0 is out of range"),
+        ("-r x.pcap -C -5", 2, "error: -C: -5 is out of range"),
+        ("-r x.pcap tcpp port", 2,
+         "error: the filter expression 'tcpp port' cannot be used: can't parse filter expression: syntax error"),
+        ("-r text -r x.pcap tcpp port", 2,
+         "error: the filter expression 'tcpp port' cannot be used: can't parse filter expression: syntax error"),
+        ("-r header.pcap -r x.pcap tcpp port", 2,
+         "error: the filter expression 'tcpp port' cannot be used: can't parse filter expression: syntax error"),
+        ("-r x.pcap -X x.pcap", 2, "error: -X: x.pcap is an input of this run"),
+        ("-r x.pcap -X " + "x" * 300, 4, f"error: cannot look at {'x' * 300}: File name too long"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done(here: Path, words: str, status: int, message: str) -> None:
+    """One line says what is wrong, a hint what to do, and no stream has been written."""
+    (here / "text").write_text("This is a text, and no capture of packets at all.")
+    (here / "nothing").touch()
+    write_pcap(here / "header.pcap", [])
+    done = run_here(*words.split(), "-o", "out")
+    assert (done.status, done.out, done.err.splitlines()[0]) == (status, "", message)
+    assert told(done.err) in (["error", "hint"], ["error"])
+    assert not (here / "out").exists() or files(here / "out") == {}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_capture_at_all_creates_nothing(here: Path, workers: int) -> None:
+    """When no input is a capture, not even the output folder is made."""
+    (here / "text").write_text("no capture")
+    done = run_apart("-r", "text", "-o", "out", "--workers", workers, folder=here)
+    assert (done.status, told(done.err)) == (3, ["error", "hint"])
+    assert sorted(files(here)) == ["text", "x.pcap"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable(here: Path) -> None:
+    """A file that may not be read: permission denied."""
+    (here / "x.pcap").chmod(0)
+    done = run_here("-r", "x.pcap", "-o", "out")
+    assert (done.status, done.err.splitlines()[0]) == (2, "error: x.pcap: permission denied")
+
+
+@pytest.mark.parametrize(("out", "status"), [("file", 2), ("file/below", 4)])
+def test_an_output_folder_that_cannot_be(here: Path, out: str, status: int) -> None:
+    """A file where the output folder, or its parent, should be: refused, and the file stays as it is."""
+    (here / "file").write_text(SAFE)
+    done = run_here("-r", "x.pcap", "-o", out)
+    assert (done.status, told(done.err)) == (status, ["error", "hint"])
+    assert files(here).keys() == {"file", "x.pcap"}
+    assert (here / "file").read_text() == SAFE
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_folder_that_may_not_be_written(here: Path) -> None:
+    """No right to write: status 4, and the hint says what to do."""
+    (here / "shut").mkdir(mode=0o500)
+    done = run_here("-r", "x.pcap", "-o", "shut/out")
+    assert done.status == 4
+    assert "Permission denied\nhint: choose a folder that you may write to with -o" in done.err
+
+
+# --------------------------------------------------------------------------- damaged input
+
+
+def test_one_of_several_is_no_capture(here: Path) -> None:
+    """The others are processed; status 3, a warning each, and the report has the fault."""
+    (here / "text").write_text("This is a text, and no capture of packets at all.")
+    (here / "nothing").touch()
+    done = run_here("-r", "text", "-r", "x.pcap", "-r", "nothing", "-o", "out", "--quiet")
+    assert (done.status, told(done.err)) == (3, ["warning", "hint"] * 2)
+    assert files(here / "out").items() >= STREAMS.items()
+    inputs = [attributes for tag, attributes in report_of(here / "out").foreign if tag == "input"]
+    assert [(each["name"], each["packets"], "problem" in each) for each in inputs] == [
+        ("text", "0", True), ("x.pcap", str(len(PACKETS)), False), ("nothing", "0", True)
+    ]  # fmt: skip
+
+
+def boundaries(pieces: Sequence[int]) -> list[int]:
+    """Where the pieces of a file end."""
+    return [sum(pieces[: n + 1]) for n in range(len(pieces))]
+
+
+PCAP = pcap_bytes(PACKETS)
+PCAPNG = b"".join(pcapng_blocks(PACKETS))
+ENDS = {
+    "pcap": boundaries([24, *(16 + len(packet.frame) for packet in PACKETS)]),
+    "pcapng": boundaries([len(block) for block in pcapng_blocks(PACKETS)]),
+}
+
+
+@pytest.mark.parametrize(("kind", "data", "heads"), [("pcap", PCAP, 0), ("pcapng", PCAPNG, 1)])
+def test_a_capture_that_breaks_off(here: Path, kind: str, data: bytes, heads: int) -> None:
+    """Wherever it is cut: all before the cut is there, status 3, and message and report give the place."""
+    ends = ENDS[kind]
+    cuts = {cut for end in ends for cut in (end, end + 1, end + 5, end + 17, end + 40)}
+    for cut in sorted(cut for cut in cuts if ends[heads] <= cut <= len(data)):
+        (here / "cut").write_bytes(data[:cut])
+        out = here / f"out-{cut}"
+        done = run_here("-r", "cut", "-o", out, "--quiet")
+        whole = sum(end <= cut for end in ends) - 1 - heads
+        at = max(end for end in ends if end <= cut)
+        report = report_of(out)
+        assert counters(report)["packets"] == whole, cut
+        for name, stream in STREAMS.items():
+            found = (out / name).read_bytes() if (out / name).exists() else b""
+            assert stream.startswith(found), (cut, name)
+        [source] = [attributes for tag, attributes in report.foreign if tag == "input"]
+        if cut == at:
+            assert (done.status, done.err, "problem" in source) == (0, "", False), cut
+        else:
+            assert (done.status, told(done.err)) == (3, ["warning", "hint"]), cut
+            assert re.match(rf"warning: cut: the file ends .* \(at byte {at:,}\)\n", done.err), (cut, done.err)
+            assert source["fault_offset"] == str(at)
+    assert files(here / f"out-{len(data)}").items() >= STREAMS.items()
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 12, 23])
+def test_a_capture_that_breaks_off_in_its_header(here: Path, size: int) -> None:
+    """Not even a whole header: status 3, and nothing is made."""
+    (here / "cut").write_bytes(PCAP[:size])
+    done = run_here("-r", "cut", "-o", "out")
+    assert (done.status, told(done.err)) == (3, ["error", "hint"])
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("packets", "expression", "reason"),
+    [
+        ([], "", None),
+        ([Packet(0, arp_frame()), Packet(1, udp4())], "", ("unprocessed.arp", 1)),
+        (PACKETS, "port 9", ("unprocessed.filtered", len(PACKETS))),
+    ],
+    ids=["header only", "no TCP", "nothing matches"],
+)
+def test_nothing_to_rebuild(
+    here: Path, packets: list[Packet], expression: str, reason: tuple[str, int] | None, workers: int
+) -> None:
+    """No packet, no TCP, or none that the filter takes: status 0, and a report that says so."""
+    write_pcap(here / "y.pcap", packets)
+    done = run_apart("-r", "y.pcap", "-o", "out", "--workers", workers, *expression.split(), folder=here)
+    assert (done.status, done.out, sorted(files(here / "out"))) == (0, "", [REPORT])
+    found = counters(report_of(here / "out"))
+    assert (found["packets"], found["streams"]) == (len(packets), 0)
+    assert reason is None or found[reason[0]] == reason[1]
+
+
+# --------------------------------------------------------------------------- what is in the folder already
+
+
+def test_an_earlier_report(here: Path) -> None:
+    """Refused without --overwrite; with it, that run's files go, and what it did not make stays."""
+    other = Conversation(client=("10.0.0.66", 6)).packets(TURNS)
+    write_pcap(here / "y.pcap", other)
+    assert run_here("-r", "x.pcap", "-o", "out").status == 0
+    (here / "out" / "notes.txt").write_text(SAFE)
+    (here / "out" / "10.9.9.9.1-10.0.0.2.80").write_text(SAFE)
+    before = files(here / "out")
+    refused = run_here("-r", "y.pcap", "-o", "out")
+    assert (refused.status, refused.err.splitlines()) == (2, [
+        "error: out holds the output of an earlier run: report.xml",
+        "hint: choose another folder with -o, or replace that run's files with --overwrite",
+    ])  # fmt: skip
+    assert files(here / "out") == before
+    assert run_here("-r", "y.pcap", "-o", "out", "--overwrite").status == 0
+    left = files(here / "out")
+    assert sorted(left) == sorted([
+        "notes.txt", "10.9.9.9.1-10.0.0.2.80", REPORT, "10.0.0.66.6-10.0.0.2.80", "10.0.0.2.80-10.0.0.66.6",
+    ])  # fmt: skip
+    assert left["notes.txt"] == left["10.9.9.9.1-10.0.0.2.80"] == SAFE.encode()
+
+
+@pytest.mark.parametrize("program", ["tcpflow", None])
+def test_a_report_of_another_program(here: Path, program: str | None) -> None:
+    """--overwrite takes away what a report of ours names; what another's names is foreign and stays."""
+    (here / "out").mkdir()
+    (here / "out" / "picture.jpg").write_text(SAFE)
+    maker = f"<creator><program>{program}</program></creator>" if program else ""
+    (here / "out" / REPORT).write_text(
+        f"<dfxml>{maker}<fileobject><filename>picture.jpg</filename></fileobject></dfxml>"
+    )
+    assert run_here("-r", "x.pcap", "-o", "out").status == 2
+    assert run_here("-r", "x.pcap", "-o", "out", "--overwrite").status == 0
+    assert (here / "out" / "picture.jpg").read_text() == SAFE
+
+
+def test_an_earlier_report_that_names_other_places(here: Path) -> None:
+    """A report that lies about its files gets nothing outside of the folder removed."""
+    (here / SAFE).write_text(SAFE)
+    (here / "out").mkdir()
+    names = ["../" + SAFE, str(here / SAFE), "..", ".", "", "sub/" + SAFE]
+    (here / "out" / "sub").mkdir()
+    (here / "out" / "sub" / SAFE).write_text(SAFE)
+    objects = "".join(f"<fileobject><filename>{name}</filename></fileobject>" for name in names)
+    (here / "out" / REPORT).write_text(f"<dfxml><creator><program>flowshard</program></creator>{objects}</dfxml>")
+    assert run_here("-r", "x.pcap", "-o", "out", "--overwrite").status == 0
+    assert (here / SAFE).read_text() == (here / "out" / "sub" / SAFE).read_text() == SAFE
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_foreign_file_with_a_streams_name(here: Path, workers: int) -> None:
+    """It is not touched: the stream gets ~ID behind its name, in the report too, and a warning says so."""
+    (here / "out").mkdir()
+    (here / "out" / ASKED).write_text(SAFE)
+    words = ["-r", "x.pcap", "-o", "out", "--quiet", "--workers", workers]
+    done = run_apart(*words, folder=here)
+    assert (done.status, done.err) == (0, (
+        f"warning: {ASKED} is taken by a file of somebody else's\nhint: the stream is in {ASKED}~1\n"
+    ))  # fmt: skip
+    found = files(here / "out")
+    assert (found[ASKED], found[ASKED + "~1"]) == (SAFE.encode(), STREAMS[ASKED])
+    assert [file.tags["filename"] for file in report_of(here / "out").files] == [ASKED + "~1", ANSWERED]
+
+
+@pytest.mark.parametrize("name_format", ["x", "%A"])
+def test_a_foreign_file_with_a_coarse_name(here: Path, name_format: str) -> None:
+    """Nor is it touched when -F gives its name to streams."""
+    taken = name_format.replace("%A", "10.0.0.1")
+    (here / "out").mkdir()
+    (here / "out" / taken).write_text(SAFE)
+    assert run_here("-r", "x.pcap", "-o", "out", "-F", name_format).status == 0
+    found = files(here / "out")
+    assert found[taken] == SAFE.encode()
+    assert sorted(found.values()) == sorted([SAFE.encode(), found[REPORT], *STREAMS.values()])
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+@pytest.mark.parametrize(
+    ("name", "words", "status"),
+    [
+        (ASKED, [], 0),
+        (REPORT, [], 2),
+        (REPORT, ["--overwrite"], 4),
+        (MARKER, [], 2),
+        (MARKER, ["--overwrite"], 4),
+    ],
+)
+def test_planted_links(here: Path, name: str, words: list[str], status: int, dangling: bool) -> None:
+    """A link at a stream's, the report's or the marker's name is neither followed nor replaced."""
+    victim = here / SAFE
+    if not dangling:
+        victim.write_text(SAFE)
+    (here / "out").mkdir()
+    (here / "out" / name).symlink_to(victim)
+    done = run_here("-r", "x.pcap", "-o", "out", *words)
+    assert done.status == status, done.err
+    assert (here / "out" / name).readlink() == victim
+    assert not victim.exists() if dangling else victim.read_text() == SAFE
+    if not status:
+        assert (here / "out" / (ASKED + "~1")).read_bytes() == STREAMS[ASKED]
+
+
+def test_a_link_instead_of_an_earlier_report(here: Path) -> None:
+    """With -X and --overwrite, a link called report.xml does not get the files removed that its target names."""
+    assert run_here("-r", "x.pcap", "-o", "first").status == 0
+    (here / "out").mkdir()
+    (here / "out" / REPORT).symlink_to(here / "first" / REPORT)
+    (here / "out" / ASKED).write_text(SAFE)
+    assert run_here("-r", "x.pcap", "-o", "out", "-X", "r.xml", "--overwrite").status == 0
+    assert (here / "out" / ASKED).read_text() == SAFE
+
+
+# --------------------------------------------------------------------------- the report elsewhere, or none
+
+
+def test_the_report_elsewhere(here: Path) -> None:
+    """-X: the report is there and not in the folder; an earlier one there is refused like any other."""
+    words = ["-r", "x.pcap", "-o", "out", "-X", "elsewhere.xml", "--quiet"]
+    assert run_here(*words).status == 0
+    assert files(here / "out") == STREAMS
+    names = [file.tags["filename"] for file in report_of(here, "elsewhere.xml").files]
+    assert names == list(STREAMS)
+    assert run_here(*words).status == 2
+    done = run_here(*words, "--overwrite")
+    assert (done.status, done.err, files(here / "out")) == (0, "", STREAMS)
+
+
+def test_the_report_in_no_folder(here: Path) -> None:
+    """-X into a folder that is not there: status 4, before any stream is written."""
+    done = run_here("-r", "x.pcap", "-o", "out", "-X", "no/r.xml")
+    assert (done.status, told(done.err), files(here / "out")) == (4, ["error", "hint"], {})
+
+
+def test_no_report(here: Path) -> None:
+    """--no-report: streams only."""
+    done = run_here("-r", "x.pcap", "-o", "out", "--no-report", "--quiet")
+    assert (done.status, done.err, files(here / "out")) == (0, "", STREAMS)
+
+
+# --------------------------------------------------------------------------- what is said
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_standard_output_stays_empty(here: Path, workers: int) -> None:
+    """Standard output is for data: a summary goes to standard error, and with --quiet nothing is said."""
+    said = run_apart("-r", "x.pcap", "-o", "a", "--workers", workers, folder=here)
+    quiet = run_apart("-r", "x.pcap", "-o", "b", "--workers", workers, "--quiet", folder=here)
+    assert (said.status, said.out, said.err.splitlines()[0]) == (
+        0, "", f"packets      {len(PACKETS)}, {len(PACKETS)} of them TCP"
+    )  # fmt: skip
+    assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J\n.pcap", "\u202epacp.x", "\udcff\udcfe.pcap", "<a b='c'>&amp;.pcap"])
+def test_names_that_hold_anything(here: Path, name: str) -> None:
+    """Controls, direction marks, undecodable bytes or mark-up in an input's name harm neither terminal nor report."""
+    try:
+        (here / name).write_bytes(PCAP[:-3])
+    except OSError:
+        pytest.skip("the file system refuses the name")
+    words = ["-r", name, "-r", "x.pcap", "-o", "out", "--quiet"]
+    done = run_apart(*words, folder=here, env={"PYTHONIOENCODING": "utf-8:backslashreplace"})
+    assert done.status == 3
+    assert [line for line in done.err.splitlines() if not line.isprintable()] == []
+    assert told(done.err) == ["warning", "hint"]
+    report = report_of(here / "out")
+    assert len(report.images) == 2
+    assert len(report.files) == 2
+
+
+def test_a_report_with_any_names_is_valid(here: Path) -> None:
+    """The report validates whatever the inputs are called."""
+    from lxml import etree
+
+    schema = etree.XMLSchema(etree.parse(str(shared_or_skip() / "dfxml" / "dfxml.xsd")))
+    (here / "\udcff\x1b<&'.pcap").write_bytes(PCAP)
+    assert run_here("-r", "\udcff\x1b<&'.pcap", "-r", "x.pcap", "-o", "out").status == 0
+    schema.assertValid(etree.parse(str(here / "out" / REPORT)))
+
+
+def test_a_closed_standard_error(here: Path) -> None:
+    """Nobody listens: the run does its work all the same."""
+    code = "import sys, os; os.close(2); sys.stderr = None; from pipeline.cli import main; sys.exit(main())"
+    done = run_apart("-r", "x.pcap", "-o", "out", code=code, folder=here)
+    assert (done.status, done.out) == (0, "")
+    assert files(here / "out").items() >= STREAMS.items()
+
+
+def test_the_installed_command(here: Path) -> None:
+    """``flowshard`` and ``python -m pipeline`` are the same program."""
+    import subprocess
+
+    command = Path(sys.executable).with_name("flowshard")
+    if not command.exists():
+        pytest.skip("flowshard is not installed here")
+    done = subprocess.run(
+        [command, "-r", "x.pcap", "-o", "out", "--quiet"], cwd=here, capture_output=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert files(here / "out").items() >= STREAMS.items()

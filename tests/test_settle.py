@@ -1,0 +1,125 @@
+"""Names that several streams would like: who gets them, which files follow, what stands in the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline.report.merge import merge
+from pipeline.settle import rename_plain
+from tests.report.reader import FileObject, read
+from tests.writer.feed import HEAD, TAIL, Bench, Piece, flow, whole
+
+
+def content(stream: int) -> bytes:
+    return b"stream %d" % stream
+
+
+def written(folder: Path, shares: Sequence[Sequence[int]], name_format: str) -> list[Bench]:
+    """Streams written by several writers, in the order given."""
+    benches = [Bench(folder, f"fragment-{m}", name_format=name_format) for m in range(len(shares))]
+    for bench, streams in zip(benches, shares, strict=True):
+        bench.say(opened=streams, data=[Piece(s, 0, content(s)) for s in streams])
+        for stream in streams:
+            bench.say(closed=[whole(stream, len(content(stream)))])
+        bench.writer.finish()
+    return benches
+
+
+def settled(benches: Sequence[Bench]) -> tuple[list[int], list[FileObject]]:
+    """Rename, merge; the streams that got their plain names, and the rows."""
+    fragments = [bench.fragment for bench in benches]
+    plain = rename_plain(benches[0].config, fragments)
+    report = benches[0].out.parent / "report.xml"
+    merge(fragments, report, HEAD, TAIL, plain)
+    return plain.tolist(), read(report.read_bytes()).files
+
+
+@pytest.mark.parametrize(
+    "shares", [[[2, 3, 8, 9]], [[9, 8, 3, 2]], [[8, 2], [9, 3]], [[2, 9], [8, 3]], [[8], [], [9, 3], [2]]]
+)
+def test_the_lowest_stream_gets_the_plain_name(tmp_path: Path, shares: list[list[int]]) -> None:
+    """Whoever wrote it, whenever it ended; the report and the folder agree on every name."""
+    benches = written(tmp_path, shares, "%A")
+    plain, rows = settled(benches)
+    assert plain == [2, 3]
+    expected = {"10.0.0.1": 2, "10.0.0.2": 3, "10.0.0.1~4": 8, "10.0.0.2~4.1": 9}
+    assert {path.name: path.read_bytes() for path in benches[0].out.iterdir()} == {
+        name: content(stream) for name, stream in expected.items()
+    }
+    assert {row.tags["filename"]: row.id for row in rows} == expected
+
+
+@pytest.mark.parametrize(
+    "name_format",
+    ["a&b", "<name>", "it's", 'say "x"', "&amp;", "back\\slash", "\\x41", "\\u0041", "é名", "a;b=c ", "%%", "~", "@1"],
+)
+def test_any_name_that_a_format_allows(tmp_path: Path, name_format: str) -> None:
+    """What XML escapes, and what looks like an escape, names the files as typed."""
+    benches = written(tmp_path, [[2, 8]], name_format)
+    plain, rows = settled(benches)
+    name = name_format.replace("%%", "%")
+    assert plain == [2]
+    assert {path.name: path.read_bytes() for path in benches[0].out.iterdir()} == {
+        name: content(2), name + "~4": content(8)
+    }  # fmt: skip
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize("name_format", ["x", "it's & more", "conflicts-x"])
+def test_all_files_of_a_stream_follow(tmp_path: Path, name_format: str) -> None:
+    """Parts and the file of conflicts bear the name that the stream gets; those of the others keep the suffix."""
+    bench = Bench(tmp_path, name_format=name_format)
+    for stream in (2, 8):
+        bench.say(opened=[stream], data=[Piece(stream, 0, b"abc"), Piece(stream, 50, b"p")], parts=[(stream, 50)])
+        bench.say(overlaps=[Piece(stream, 1, b"X")], closed=[whole(stream, 51)])
+    bench.writer.finish()
+    plain, rows = settled([bench])
+    assert plain == [2]
+    expected = set()
+    for suffix in ("", "~4"):
+        name = name_format + suffix
+        expected |= {name, f"{name}@50", f"conflicts-{name}"}
+    assert bench.names() == expected
+    told = {row.tags["filename"] for row in rows}
+    told |= {flow(row)["conflict_file"] for row in rows if row.foreign[0][0] == "tcpflow"}
+    assert told == expected
+
+
+@pytest.mark.parametrize("taken", ["x", "x@50", "conflicts-x"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_taken_name_keeps_all_files_together(tmp_path: Path, taken: str, kind: str) -> None:
+    """When one of the plain names is somebody else's, none of the stream's files is renamed, and the report says
+    what they are called."""
+    bench = Bench(tmp_path, name_format="x")
+    bench.say(opened=[2], data=[Piece(2, 0, b"abc"), Piece(2, 50, b"p")], parts=[(2, 50)])
+    bench.say(overlaps=[Piece(2, 1, b"X")], closed=[whole(2, 51)])
+    bench.writer.finish()
+    if kind == "file":
+        (bench.out / taken).write_bytes(b"mine")
+    else:
+        (bench.out / taken).symlink_to("nowhere")
+    plain, rows = settled([bench])
+    assert plain == []
+    assert bench.names() == {"x~1", "x~1@50", "conflicts-x~1", taken}
+    assert [row.tags["filename"] for row in rows] == ["x~1", "x~1@50"]
+    assert os.path.islink(bench.out / taken) or bench.content(taken) == b"mine"
+
+
+@pytest.mark.parametrize("name_format", ["%V", ".%V", "..%V"])
+def test_a_plain_name_that_is_none(tmp_path: Path, name_format: str) -> None:
+    """A format that can come out empty, or as a folder's name, leaves every stream its suffix."""
+    benches = written(tmp_path, [[2, 8]], name_format)
+    plain, _ = settled(benches)
+    assert plain == []
+    stem = name_format.removesuffix("%V")
+    assert benches[0].names() == {stem + "~1", stem + "~4"}
+
+
+def test_default_names_are_final(tmp_path: Path) -> None:
+    """Without -F nothing is looked at and nothing renamed."""
+    bench = Bench(tmp_path)
+    assert rename_plain(bench.config, [tmp_path / "no such fragment"]).tolist() == []
