@@ -460,9 +460,7 @@ def write_pcap(
     snaplen: int = 262144,
 ) -> Path:
     """Writes ``pcap_bytes``; returns the path."""
-    path.write_bytes(
-        pcap_bytes(packets, big_endian=big_endian, nanoseconds=nanoseconds, link=link, snaplen=snaplen)
-    )
+    path.write_bytes(pcap_bytes(packets, big_endian=big_endian, nanoseconds=nanoseconds, link=link, snaplen=snaplen))
     return path
 
 
@@ -475,9 +473,7 @@ def block(kind: int, body: bytes, *, big_endian: bool = False, trailer: int | No
     body += bytes(-len(body) % 4)
     total = len(body) + 12
     return (
-        struct.pack(order + "II", kind, total)
-        + body
-        + struct.pack(order + "I", total if trailer is None else trailer)
+        struct.pack(order + "II", kind, total) + body + struct.pack(order + "I", total if trailer is None else trailer)
     )
 
 
@@ -539,9 +535,7 @@ def enhanced(
 def simple(frame: bytes, *, length: int | None = None, big_endian: bool = False) -> bytes:
     """A simple packet block."""
     order = ">" if big_endian else "<"
-    return block(
-        3, struct.pack(order + "I", len(frame) if length is None else length) + frame, big_endian=big_endian
-    )
+    return block(3, struct.pack(order + "I", len(frame) if length is None else length) + frame, big_endian=big_endian)
 
 
 def obsolete(

@@ -31,9 +31,7 @@ def packets() -> list[Packet]:
     server = ("192.0.2.80", 80)
     first = Conversation(client=("198.51.100.7", 50001), server=server)
     again = Conversation(client=("198.51.100.7", 50002), server=server, start_ns=first.start_ns + SECOND)
-    six = Conversation(
-        client=("2001:db8::7", 50003), server=("2001:db8::80", 80), start_ns=first.start_ns + 2 * SECOND
-    )
+    six = Conversation(client=("2001:db8::7", 50003), server=("2001:db8::80", 80), start_ns=first.start_ns + 2 * SECOND)
     rough = Conversation(client=("198.51.100.8", 50004), server=server, start_ns=first.start_ns + 3 * SECOND)
     holed = Conversation(client=("198.51.100.9", 50005), server=server, start_ns=first.start_ns + 4 * SECOND)
 

@@ -96,9 +96,7 @@ def test_defaults(capture: str) -> None:
         (["-F", "it's"], "command_line", """flowshard -r x.pcap -F 'it'"'"'s'"""),
     ],
 )
-def test_an_option_reaches_the_config(
-    capture: str, words: Sequence[str], name: str, expected: object
-) -> None:
+def test_an_option_reaches_the_config(capture: str, words: Sequence[str], name: str, expected: object) -> None:
     """Short and long spellings, joined and apart, before, between and after the expression."""
     assert expected == getattr(config("-r", capture, *words), name)
 
@@ -119,9 +117,7 @@ def test_several_captures_keep_their_order(capture: str) -> None:
     )
 
 
-def test_the_size_of_all_inputs_decides_about_processes(
-    capture: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_size_of_all_inputs_decides_about_processes(capture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large input gets processes by itself, as many as the cores suggest."""
     monkeypatch.setattr(cli, "_cores", lambda: 2)
     for name in ("a.pcap", "b.pcap"):
@@ -351,9 +347,7 @@ def test_errors_become_exit_statuses(
     assert all(line.startswith("hint: ") for line in lines[1:])
 
 
-def test_verbose_shows_where_a_defect_is(
-    capture: str, running: Running, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verbose_shows_where_a_defect_is(capture: str, running: Running, capsys: pytest.CaptureFixture[str]) -> None:
     """-v shows the traceback of a defect, and the one line still follows."""
     running(lambda _: 1 / 0)
     assert main(["-r", capture, "-v"]) == 70

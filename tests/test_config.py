@@ -50,9 +50,7 @@ def test_numbers_are_decimal_or_hexadecimal(text: str, expected: int) -> None:
     assert expected == whole_number("--n", text, -3, 255)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "many", "1.5", "1e3", "1_0", " 1", "+1", "--1", "٣", "0x", "0b1", "9" * 21]
-)
+@pytest.mark.parametrize("text", ["", "many", "1.5", "1e3", "1_0", " 1", "+1", "--1", "٣", "0x", "0b1", "9" * 21])
 def test_what_is_no_number_is_refused(text: str) -> None:
     """What int() would be generous about is a typing error here; the message names option and text."""
     with pytest.raises(UsageError, match=r"--n: '.*' is not a whole number") as caught:

@@ -139,9 +139,7 @@ def _show(*words: str, terminal: bool, **environment: str) -> tuple[str, str]:
     master, slave = pty.openpty()
     try:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        done = subprocess.run(
-            command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=slave, text=True, check=True
-        )
+        done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=slave, text=True, check=True)
         return done.stdout, os.read(master, 1 << 16).decode()
     finally:
         os.close(master)

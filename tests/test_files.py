@@ -75,11 +75,7 @@ def text_files() -> Iterator[Path]:
     """Every file of the tree but what tools leave behind; binary files are not ours to have."""
     for path in ROOT.rglob("*"):
         parts = path.relative_to(ROOT).parts
-        if (
-            path.is_file()
-            and not SKIPPED.intersection(parts)
-            and not any(p.endswith("_cache") for p in parts)
-        ):
+        if path.is_file() and not SKIPPED.intersection(parts) and not any(p.endswith("_cache") for p in parts):
             yield path
 
 
@@ -132,9 +128,7 @@ def test_nothing_is_unpickled() -> None:
     assert called == []
 
 
-@pytest.mark.parametrize(
-    ("source", "lines"), [('def f():\n    """a\n    b"""\n    x\n', 2), ("def f():\n    x\n", 2)]
-)
+@pytest.mark.parametrize(("source", "lines"), [('def f():\n    """a\n    b"""\n    x\n', 2), ("def f():\n    x\n", 2)])
 def test_a_function_is_measured_without_its_docstring(source: str, lines: int) -> None:
     """The measure itself: code lines, not promises."""
     ((_, function),) = functions(ast.parse(source))

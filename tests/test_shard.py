@@ -62,12 +62,8 @@ def decoded_of(rows: Sequence[tuple[tuple[int, int, int], tuple[int, int, int], 
     sh, sl, sp, dh, dl, dp, net = (
         np.array([row[i] for row in flat], np.uint16 if i in (2, 5) else np.uint64) for i in range(7)
     )
-    zeros = [
-        np.zeros(n, dtype) for dtype in (np.uint32, np.uint32, np.uint8, np.uint64, np.uint32, np.uint32)
-    ]
-    return Decoded(
-        np.zeros(n, np.uint8), np.arange(n), sh, sl, dh, dl, sp, dp, net, *zeros, np.zeros(n, np.uint16)
-    )
+    zeros = [np.zeros(n, dtype) for dtype in (np.uint32, np.uint32, np.uint8, np.uint64, np.uint32, np.uint32)]
+    return Decoded(np.zeros(n, np.uint8), np.arange(n), sh, sl, dh, dl, sp, dp, net, *zeros, np.zeros(n, np.uint16))
 
 
 @given(packets)
@@ -89,9 +85,7 @@ def test_both_directions_have_one_key_and_one_hash(rows) -> None:
     back, back_side = flow_keys(decoded_of([(b, a, net) for a, b, net in rows]))
     assert keys.tolist() == back.tolist()
     assert flow_hash(keys, 7).tolist() == flow_hash(back, 7).tolist()
-    assert [
-        1 - s if a != b else 0 for s, (a, b, _) in zip(side.tolist(), rows, strict=True)
-    ] == back_side.tolist()
+    assert [1 - s if a != b else 0 for s, (a, b, _) in zip(side.tolist(), rows, strict=True)] == back_side.tolist()
 
 
 # --------------------------------------------------------------------------- hash
@@ -194,9 +188,7 @@ def check_groups(keys: U64, hashes: U64) -> None:
     assert slow_groups(keys) == (flow.tolist(), first.tolist())
 
 
-@given(
-    st.lists(st.tuples(*[st.sampled_from([0, 1, MASK])] * 6)), st.sampled_from([MASK, 0xFFFF, 3 << 62, 1, 0])
-)
+@given(st.lists(st.tuples(*[st.sampled_from([0, 1, MASK])] * 6)), st.sampled_from([MASK, 0xFFFF, 3 << 62, 1, 0]))
 @settings(max_examples=300, deadline=None)
 def test_grouping_is_exact_even_if_hashes_are_poor(rows, hash_bits: int) -> None:
     """Rows are one flow if and only if their keys are equal, though different keys share hashes."""
@@ -243,8 +235,7 @@ def rows_of(batch: PacketBatch) -> list[tuple[object, ...]]:
     of_flow = [batch.keys.tolist(), batch.hashes.tolist(), batch.shards.tolist()]
     columns = [column.tolist() for column in batch[7:]]
     return [
-        (*(table[flow] for table in of_flow), *row)
-        for flow, *row in zip(batch.flow.tolist(), *columns, strict=True)
+        (*(table[flow] for table in of_flow), *row) for flow, *row in zip(batch.flow.tolist(), *columns, strict=True)
     ]
 
 
@@ -295,6 +286,4 @@ def test_split_of_a_batch_without_segments(workers: int) -> None:
     """Every worker still hears of the batch: its number and its clock."""
     slab, records = laid_out([VALID["vlan"]._replace(link=65535)] * 3)
     batches = split(9, 0, records, decode(slab, records), 1, packet_clock(records.time, None), workers, 0)
-    assert [(9, 2 * SECOND, 0, 0)] * workers == [
-        (b.number, b.clock, b.packet.size, len(b.keys)) for b in batches
-    ]
+    assert [(9, 2 * SECOND, 0, 0)] * workers == [(b.number, b.clock, b.packet.size, len(b.keys)) for b in batches]

@@ -182,8 +182,7 @@ def padded_name(name: str) -> str:
     """``10.1.0.1.32768-192.0.2.1.80`` as tcpflow writes it, with leading zeros."""
     sides = (side.rpartition(".") for side in name.split("-"))
     return "-".join(
-        ".".join([*(byte.zfill(3) for byte in address.split(".")), port.zfill(5)])
-        for address, _, port in sides
+        ".".join([*(byte.zfill(3) for byte in address.split(".")), port.zfill(5)]) for address, _, port in sides
     )
 
 

@@ -114,9 +114,7 @@ def _ipv6(frame: bytes, at: int, length: int) -> tuple[bytes, bytes, int, int]:
     return frame[at + 8 : at + 24], frame[at + 24 : at + 40], at + 40, end
 
 
-def _tcp(
-    frame: bytes, at: int, end: int, src: bytes, dst: bytes, vlans: tuple[int, ...], *, has_macs: bool
-) -> Segment:
+def _tcp(frame: bytes, at: int, end: int, src: bytes, dst: bytes, vlans: tuple[int, ...], *, has_macs: bool) -> Segment:
     _need(frame, at + 20, "tcp_truncated")
     if end - at < 20:
         raise Rejected("ip_bad_header")

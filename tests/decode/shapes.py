@@ -151,9 +151,7 @@ def laid_out(cases: Sequence[Case], gap: bytes = b"") -> tuple[U8, Records]:
     )
 
 
-def records(
-    start: Sequence[int], captured: Sequence[int], length: Sequence[int], link: Sequence[int]
-) -> Records:
+def records(start: Sequence[int], captured: Sequence[int], length: Sequence[int], link: Sequence[int]) -> Records:
     """Records one second apart."""
     return Records(
         np.array(start, np.uint64),

@@ -15,9 +15,7 @@ from tests.shared import capture, manifest
 PACKETS = 1000  # of each capture
 
 
-@pytest.mark.parametrize(
-    "name", [row["file"] for row in manifest() if row["kind"].startswith("pcap")] or ["none"]
-)
+@pytest.mark.parametrize("name", [row["file"] for row in manifest() if row["kind"].startswith("pcap")] or ["none"])
 def test_real_captures(name: str) -> None:
     """The first packets of every capture are decoded as the twin reads them."""
     with capture(name).open("rb") as file:

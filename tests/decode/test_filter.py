@@ -40,10 +40,7 @@ def test_ports_on_every_link_type(link, framed) -> None:
 def test_ipv6_of_every_loopback_family(family: int) -> None:
     """IPv6 on loopback matches whichever system captured it (libpcap knows its own host's number only)."""
     frames = [b.null_loopback(HTTP6, family=family, big_endian=big) for big in (False, True)]
-    assert (
-        kept("ip6 and tcp port 80", Case(frames[0], 0), Case(frames[1], 0), Case(frames[1], 108))
-        == [True] * 3
-    )
+    assert kept("ip6 and tcp port 80", Case(frames[0], 0), Case(frames[1], 0), Case(frames[1], 108)) == [True] * 3
 
 
 def test_link_types_in_one_batch() -> None:

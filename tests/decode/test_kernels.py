@@ -31,9 +31,7 @@ def alone(case: Case) -> Decoded:
 
 def test_columns_of_one_packet() -> None:
     """Each column holds what contract.py says, dtype included (written out by hand, not by the twin)."""
-    frame = b.tcp4(
-        "1.2.3.4", "5.6.7.8", 1000, 2000, seq=7, ack=9, flags=0x12, payload=b"abc", vlans=(0xE001, 2)
-    )
+    frame = b.tcp4("1.2.3.4", "5.6.7.8", 1000, 2000, seq=7, ack=9, flags=0x12, payload=b"abc", vlans=(0xE001, 2))
     slab, made = laid_out([Case(b.arp_frame()), Case(frame, captured=64)])
     place = len(b.arp_frame())
     expected = {
@@ -54,9 +52,7 @@ def test_columns_of_one_packet() -> None:
         "missing": (np.uint32, [1]),
         "mac": (np.uint16, [62]),
     }
-    got = {
-        name: (column.dtype.type, column.tolist()) for name, column in decode(slab, made)._asdict().items()
-    }
+    got = {name: (column.dtype.type, column.tolist()) for name, column in decode(slab, made)._asdict().items()}
     assert expected == got
 
 
@@ -195,8 +191,7 @@ def test_dpkt_agrees_on_valid_packets() -> None:
         assert packet.src == (sh << 64 | sl).to_bytes(width, "big")
         assert packet.dst == (dh << 64 | dl).to_bytes(width, "big")
         assert [theirs.sport, theirs.dport, theirs.seq, theirs.ack, theirs.flags & 0xFF] == [
-            int(column[0])
-            for column in (decoded.sport, decoded.dport, decoded.seq, decoded.ack, decoded.flags)
+            int(column[0]) for column in (decoded.sport, decoded.dport, decoded.seq, decoded.ack, decoded.flags)
         ]
         assert bytes(theirs.data) == case.frame[start : start + size]
 

@@ -56,10 +56,7 @@ def records(draw: st.DrawFn) -> StreamRecord:
     name = draw(ODD_TEXT)
     suffix = draw(st.sampled_from(["", "~17"]))
     name += suffix
-    parts = [
-        Part(f"{name}@{start}", start, draw(st.integers(0, 400)), draw(st.none() | ODD_TEXT))
-        for start in starts
-    ]
+    parts = [Part(f"{name}@{start}", start, draw(st.integers(0, 400)), draw(st.none() | ODD_TEXT)) for start in starts]
     conflict = st.builds(Conflict, COUNT, COUNT, COUNT, ODD_TEXT, ODD_TEXT, st.none() | COUNT)
     return StreamRecord(
         draw(st.integers(2, 1 << 47)), name, draw(st.integers(0, 400)), held, draw(TIME), draw(TIME),
@@ -75,9 +72,7 @@ def records(draw: st.DrawFn) -> StreamRecord:
 
 def creator(command_line: str = "flowshard -r a.pcap", user: str = "root") -> Creator:
     """Who made the document."""
-    execution = Execution(
-        "Linux", "6.1", "#1 SMP", "host", "x86_64", command_line, 0, user, 1_620_000_000_000_000_000
-    )
+    execution = Execution("Linux", "6.1", "#1 SMP", "host", "x86_64", command_line, 0, user, 1_620_000_000_000_000_000)
     libraries = [("numpy", "2.1.0"), ("libzmq", "4.3.5")]
     return Creator("flowshard", "0.1.0", "CPython 3.11.7", [("libpcap", "1.9.1")], libraries, execution)
 

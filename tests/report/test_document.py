@@ -51,9 +51,7 @@ def test_the_schema() -> None:
     for names in ([], ["a.pcap", BYTES]):
         inputs = [Input(name, 1, BYTES, 2, 3, BYTES) for name in names]
         rows = b"".join(format_rows([record(filename=BYTES)], {0: "a.pcap"}))
-        schema.assertValid(
-            etree.fromstring(head(creator(BYTES, BYTES), names) + rows + tail(outcome(*inputs)))
-        )
+        schema.assertValid(etree.fromstring(head(creator(BYTES, BYTES), names) + rows + tail(outcome(*inputs))))
 
 
 @given(ODD_TEXT | st.text())

@@ -43,9 +43,7 @@ def test_rows_come_in_the_order_of_streams(rows: list[tuple[int, int, bytes]], p
         paths = []
         for number in range(4):
             mine = [row for row in rows if row[1] == number]
-            paths.append(
-                fragment(Path(folder, str(number)), [row[0] for row in mine], [row[2] for row in mine])
-            )
+            paths.append(fragment(Path(folder, str(number)), [row[0] for row in mine], [row[2] for row in mine]))
         out = Path(folder, "report.xml")
         assert merge(paths, out, b"HEAD", b"TAIL") == len(rows)
         assert out.read_bytes() == b"HEAD" + b"".join(row[2] for row in sorted(rows)) + b"TAIL"
@@ -58,9 +56,7 @@ def test_first_of_each_agrees_with_its_twin(rows: list[tuple[int, int]]) -> None
     for stream, name in sorted(rows):
         lowest.setdefault(name, stream)
     expected = [name != 0 and lowest[name] == stream for stream, name in rows]
-    found = first_of_each(
-        np.array([name for _, name in rows], U64), np.array([stream for stream, _ in rows], U64)
-    )
+    found = first_of_each(np.array([name for _, name in rows], U64), np.array([stream for stream, _ in rows], U64))
     assert found.tolist() == expected
 
 
@@ -134,9 +130,7 @@ def test_two_rows_of_a_stream_are_refused(tmp_path: Path) -> None:
         merge(paths, tmp_path / "report.xml", b"", b"")
 
 
-def test_an_old_report_stays_until_the_new_one_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_report_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk leaves the old report and no rest of the new one."""
     path = fragment(tmp_path / "0", [1], [b"new"])
     out = tmp_path / "report.xml"

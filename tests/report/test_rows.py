@@ -135,9 +135,7 @@ def byte_runs(
     return sources
 
 
-def flow_element(
-    file: etree._Element, item: StreamRecord, first: str, last: str, final: object
-) -> etree._Element:
+def flow_element(file: etree._Element, item: StreamRecord, first: str, last: str, final: object) -> etree._Element:
     macs = (item.mac_src, item.mac_dst) if item.mac_src and item.mac_dst else (None, None)
     flow = add(
         file, "tcpflow", space=FOREIGN, startime=first or None, starttime=first or None, endtime=last or None,
@@ -187,11 +185,7 @@ def schema() -> etree.XMLSchema:
 @settings(deadline=None)
 @given(items=st.lists(records(), max_size=3))
 @example(
-    items=[
-        record(
-            conflicts=(Conflict(3, 4, 9, MD5, MD5, None),), parts=(Part("n@50", 50, 50, MD5),), suffix="2.80"
-        )
-    ]
+    items=[record(conflicts=(Conflict(3, 4, 9, MD5, MD5, None),), parts=(Part("n@50", 50, 50, MD5),), suffix="2.80")]
 )
 def test_documents_validate(schema: etree.XMLSchema, items: list[StreamRecord]) -> None:
     """A report validates against the published DFXML schema, and its ids are unique."""
@@ -206,9 +200,7 @@ def test_documents_validate(schema: etree.XMLSchema, items: list[StreamRecord]) 
 
 def test_an_ordinary_stream() -> None:
     """A flow's fileobject has its name, size, times, runs, MD5 and tcpflow's attributes."""
-    (file,) = files(
-        record(5, md5=MD5, vlans=(10, 20), mac_src="02:00:00:00:00:01", mac_dst="02:00:00:00:00:02")
-    )
+    (file,) = files(record(5, md5=MD5, vlans=(10, 20), mac_src="02:00:00:00:00:01", mac_dst="02:00:00:00:00:02"))
     assert file.tags == {"filename": "10.0.0.1.5-10.0.0.2.80", "id": "5", "filesize": "100"}
     assert file.times == {"mtime": 1_620_000_001_500_000_000, "crtime": 1_620_000_000_000_000_001}
     assert file.runs == [{"file_offset": "0", "img_offset": "4096", "len": "100"}]
@@ -240,8 +232,7 @@ def test_holes(
 
 
 RARE = {"out_of_order": "out_of_order_count"} | {
-    name: name
-    for name in ("gap_bytes", "overlap", "conflict_bytes", "beyond", "outside", "not_data", "refused")
+    name: name for name in ("gap_bytes", "overlap", "conflict_bytes", "beyond", "outside", "not_data", "refused")
 }
 
 
@@ -256,9 +247,7 @@ def test_parts_are_siblings() -> None:
     """Beyond 16 MiB of holes a stream goes on in a fileobject of its own, tied to its flow."""
     far = 1 << 30
     parts = (Part(f"n@{far}", far, 30, MD5),)
-    first, second = files(
-        record(7, size=20, runs=((0, 20, 0, 5), (far, 10, 0, 6), (far + 20, 10, 0, 7)), parts=parts)
-    )
+    first, second = files(record(7, size=20, runs=((0, 20, 0, 5), (far, 10, 0, 6), (far + 20, 10, 0, 7)), parts=parts))
     assert [run["len"] for run in first.runs] == ["20"]
     assert [(run["file_offset"], run["len"]) for run in second.runs] == [
         ("0", "10"),

@@ -115,9 +115,7 @@ def test_shared_captures_are_there() -> None:
     assert len(manifest()) > 80
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in manifest() if row["file"] not in REFUSED], ids=lambda row: row["file"]
-)
+@pytest.mark.parametrize("row", [row for row in manifest() if row["file"] not in REFUSED], ids=lambda row: row["file"])
 def test_shared_captures(row: dict[str, str]) -> None:
     """Every real capture holds as many packets as its manifest says; one is cut short, and where."""
     source = open_source(capture(row["file"]))

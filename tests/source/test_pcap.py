@@ -50,15 +50,11 @@ def conversation() -> list[Packet]:
 def test_varieties(tmp_path: Path, variety: str, big_endian: bool) -> None:
     """Both byte orders, both time units and the long record headers give back the packets."""
     packets = conversation()
-    data = pcap_bytes(
-        packets, big_endian=big_endian, nanoseconds=variety == "nano", kuznetzov=variety == "kuznetzov"
-    )
+    data = pcap_bytes(packets, big_endian=big_endian, nanoseconds=variety == "nano", kuznetzov=variety == "kuznetzov")
     found, fault = read(tmp_path / "a.pcap", data)
     assert fault is None
     unit = 1 if variety == "nano" else 1000
-    assert [data[start : start + captured] for start, captured, _, _, _ in found] == [
-        p.frame for p in packets
-    ]
+    assert [data[start : start + captured] for start, captured, _, _, _ in found] == [p.frame for p in packets]
     assert [row[2:] for row in found] == [(p.wire_length, p.time_ns // unit * unit, 1) for p in packets]
 
 
@@ -105,9 +101,7 @@ def test_a_larger_snap_length_is_believed(tmp_path: Path) -> None:
     assert (len(found), fault) == (2, None)
     found, fault = read(tmp_path / "b", pcap_bytes(packets))
     assert len(found) == 1
-    assert fault == Fault(
-        tmp_path / "b", 24 + 18, "a packet record claims 262145 bytes, more than any snap length"
-    )
+    assert fault == Fault(tmp_path / "b", 24 + 18, "a packet record claims 262145 bytes, more than any snap length")
 
 
 def test_odd_fields_are_no_damage(tmp_path: Path) -> None:
@@ -174,9 +168,7 @@ def test_close_in_the_middle(tmp_path: Path) -> None:
     assert len(first.start) == 3
 
 
-@given(
-    st.integers(0, 2**32), st.integers(0, 3), st.booleans(), st.sampled_from(["micro", "nano", "kuznetzov"])
-)
+@given(st.integers(0, 2**32), st.integers(0, 3), st.booleans(), st.sampled_from(["micro", "nano", "kuznetzov"]))
 def test_agrees_with_the_slow_reader(
     tmp_path_factory: pytest.TempPathFactory, seed: int, lies: int, big_endian: bool, variety: str
 ) -> None:

@@ -70,9 +70,7 @@ def test_round_trip(tmp_path: Path, big_endian: bool) -> None:
         (9, 9_223_372_036, 2**63 - 1, HIGHEST),
     ],
 )
-def test_clocks(
-    tmp_path: Path, resolution: int | None, offset: int | None, ticks: int, expected: int
-) -> None:
+def test_clocks(tmp_path: Path, resolution: int | None, offset: int | None, ticks: int, expected: int) -> None:
     """if_tsresol in both forms and if_tsoffset give exact nanoseconds, held inside 64 bits."""
     blocks = [section(), interface(resolution=resolution, offset=offset), enhanced(ticks, b"x")]
     found, fault = read(tmp_path / "a", b"".join(blocks))
@@ -145,9 +143,7 @@ def test_sections(tmp_path: Path) -> None:
     start = len(b"".join(parts))
     for packet in (enhanced(1, b"x"), simple(b"x")):
         _, fault = read(tmp_path / "a", b"".join([*parts, section(), packet]))
-        assert fault == Fault(
-            tmp_path / "a", start + 28, "a packet names an interface that was not described"
-        )
+        assert fault == Fault(tmp_path / "a", start + 28, "a packet names an interface that was not described")
 
 
 GOOD = section() + interface() + enhanced(1, b"good")
@@ -188,9 +184,7 @@ def test_too_many_interfaces(tmp_path: Path) -> None:
     """A section that describes interfaces without end is damaged, so it cannot fill the memory."""
     data = section() + interface() * (MAXIMUM_INTERFACES + 1)
     _, fault = read(tmp_path / "a", data)
-    assert fault == Fault(
-        tmp_path / "a", 28 + 20 * MAXIMUM_INTERFACES, "a section describes too many interfaces"
-    )
+    assert fault == Fault(tmp_path / "a", 28 + 20 * MAXIMUM_INTERFACES, "a section describes too many interfaces")
 
 
 def test_too_many_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,9 +242,7 @@ def any_blocks(rng: random.Random, count: int) -> bytes:
     parts = [section(big_endian=big)]
     known = 0
     for _ in range(count):
-        kind = rng.choices(
-            ("enhanced", "simple", "obsolete", "interface", "section", "other"), (80, 5, 5, 5, 2, 5)
-        )[0]
+        kind = rng.choices(("enhanced", "simple", "obsolete", "interface", "section", "other"), (80, 5, 5, 5, 2, 5))[0]
         frame = rng.randbytes(rng.randrange(40))
         if kind == "section":
             big = big if rng.random() < 0.7 else not big
@@ -261,9 +253,7 @@ def any_blocks(rng: random.Random, count: int) -> bytes:
             offset = rng.choice((None, None, -5, 10**9))
             snaplen = rng.choice((0, 0, 20))
             link = rng.randrange(300)
-            parts.append(
-                interface(link, snaplen=snaplen, resolution=resolution, offset=offset, big_endian=big)
-            )
+            parts.append(interface(link, snaplen=snaplen, resolution=resolution, offset=offset, big_endian=big))
             known += 1
         elif kind == "simple":
             parts.append(simple(frame, length=len(frame) + rng.randrange(3), big_endian=big))
@@ -273,9 +263,7 @@ def any_blocks(rng: random.Random, count: int) -> bytes:
             make = enhanced if kind == "enhanced" else obsolete
             length = rng.choice((None, rng.randrange(2**32)))
             number = rng.randrange(known)
-            parts.append(
-                make(rng.randrange(2**64), frame, interface_id=number, length=length, big_endian=big)
-            )
+            parts.append(make(rng.randrange(2**64), frame, interface_id=number, length=length, big_endian=big))
     return b"".join(parts)
 
 
@@ -288,9 +276,7 @@ def test_agrees_with_the_slow_reader(
     data = bytearray(any_blocks(rng, count))
     for _ in range(lies):
         at = rng.randrange(7, len(data) // 4) * 4
-        data[at : at + 4] = struct.pack(
-            rng.choice("<>") + "I", rng.choice((0, 1, 32, 36, rng.randrange(2**32)))
-        )
+        data[at : at + 4] = struct.pack(rng.choice("<>") + "I", rng.choice((0, 1, 32, 36, rng.randrange(2**32))))
     data = data[: rng.choice((len(data), len(data), rng.randrange(SECTION_SIZE, len(data))))]
     expected, damage = oracle.pcapng(bytes(data))
     found, fault = read(tmp_path_factory.getbasetemp() / "twin.pcapng", bytes(data), 64)

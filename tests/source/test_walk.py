@@ -126,9 +126,7 @@ def test_damaged_chains(seed: int, chain: Chain) -> None:
 def test_noise(seed: int, shift: int, chain: Chain) -> None:
     """Numbers that mean nothing, from lanes that start anywhere."""
     rng = random.Random(seed)
-    words = rng.choices(
-        (0, 1, 4, 16, 37, 1000, 2**32 - 1), (40, 9, 9, 9, 9, 1, 0.02), k=rng.randrange(20_000)
-    )
+    words = rng.choices((0, 1, 4, 16, 37, 1000, 2**32 - 1), (40, 9, 9, 9, 9, 1, 0.02), k=rng.randrange(20_000))
     data = bytes(shift) + struct.pack(f"<{len(words)}I", *words)
     assert walked(data, 0, chain, lambda known, begin, stop: begin) == oracle.chain(data, 0, *chain)
 

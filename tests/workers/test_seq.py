@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from workers.seq import MASK, distance, distances
 
-NUMBERS = st.one_of(
-    st.integers(0, MASK), st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**31 + 1, MASK - 1, MASK])
-)
+NUMBERS = st.one_of(st.integers(0, MASK), st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**31 + 1, MASK - 1, MASK]))
 
 
 @pytest.mark.parametrize(

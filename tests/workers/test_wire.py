@@ -131,9 +131,9 @@ def test_long_events_are_several_messages(monkeypatch: pytest.MonkeyPatch) -> No
             messages = [wire.decode(frames) for frames in wire.encode_events(events)]
             again = joined(messages)
             assert all(same(getattr(again, name), getattr(events, name)) for name in TABLES)
-            assert [message.last for message in messages if isinstance(message, Happened)] == [
-                False
-            ] * (len(messages) - 1) + [True]
+            assert [message.last for message in messages if isinstance(message, Happened)] == [False] * (
+                len(messages) - 1
+            ) + [True]
             for message in messages:
                 assert isinstance(message, Happened)
                 sizes = [len(table.stream) for name in TABLES if (table := getattr(message.events, name)) is not None]

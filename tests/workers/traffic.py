@@ -60,7 +60,6 @@ def batches(segments: Sequence[Seg], size: int = 1000) -> Iterator[PacketBatch]:
         )  # fmt: skip
 
 
-
 def part(batch: PacketBatch, worker: int, workers: int) -> PacketBatch:
     """What ``worker`` of ``workers`` gets of a batch: the flows of its virtual shards."""
     rows = np.flatnonzero(batch.shards[batch.flow] % workers == worker)

@@ -1,0 +1,145 @@
+"""A writer, event tables written by hand as lists of rows, and the report's rows read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.config import Config
+from pipeline.report.merge import merge
+from pipeline.writer.writer import Writer
+from tests.report.reader import FOREIGN, NAMESPACE, FileObject, read
+from workers.contract import U8, Closed, Data, EventBatch, Frontiers, Opened, Overlaps, Parts, Rebases, Runs
+from workers.events import dtypes
+
+HEAD = f"<dfxml xmlns='{NAMESPACE}' xmlns:tcpflow='{FOREIGN}'>".encode()
+TAIL = b"</dfxml>"
+LAST = 1_600_000_000_000_000_000  # ns; the time of every stream's last packet
+MACS = bytes.fromhex("020000000001020000000002")
+
+
+class Piece(NamedTuple):
+    """Payload for a row of Data or Overlaps."""
+
+    stream: int
+    offset: int
+    payload: bytes
+    packet: int = 1
+
+
+def table(kind: Any, rows: Sequence[tuple[Any, ...]]) -> Any:
+    """Rows as a table of the contract; None without rows."""
+    if not rows:
+        return None
+    columns = zip(*rows, strict=True)
+    return kind(*(np.array(c, d) for c, d in zip(columns, dtypes(kind).values(), strict=True)))
+
+
+def key_of(stream: int) -> list[int]:
+    """The key of a stream's connection: 10.0.0.1 with a port of the connection's own, and 10.0.0.2:80."""
+    return [0, 0x0A000001, 0, 0x0A000002, (1000 + (stream >> 1)) << 16 | 80, 4]
+
+
+def name_of(stream: int) -> str:
+    """The default name that follows."""
+    ends = [f"10.0.0.1.{1000 + (stream >> 1)}", "10.0.0.2.80"]
+    return "-".join(ends[::-1] if stream & 1 else ends)
+
+
+class Bench:
+    """A writer on a folder. Each ``say`` is an EventBatch with a slab of its own."""
+
+    def __init__(self, folder: Path, fragment: str = "fragment-0", **options: Any) -> None:
+        self.out = folder / "out"
+        self.out.mkdir(exist_ok=True)
+        options.setdefault("md5", True)
+        self.config = Config(inputs=(Path("one.pcap"),), output=self.out, **options)
+        self.fragment = folder / fragment
+        self._slabs: list[U8] = []
+        self.writer = Writer(self.config, self.fragment, self._slabs.__getitem__)
+
+    def say(
+        self,
+        *,
+        opened: Iterable[int] = (),
+        rebases: Iterable[tuple[int, int]] = (),
+        parts: Iterable[tuple[int, int]] = (),
+        data: Iterable[Piece] = (),
+        overlaps: Iterable[Piece] = (),
+        frontiers: Iterable[tuple[int, int]] = (),
+        closed: Iterable[Closing] = (),
+    ) -> None:
+        """Apply one batch."""
+        slab = bytearray(MACS + b"\x08\x00padding")
+        opening = [(s, s & 255, key_of(s), s & 1, 0, LAST - 1, len(MACS), len(MACS)) for s in opened]
+        new = [self._row(slab, piece) for piece in data]
+        again = [self._row(slab, piece)[:6] for piece in overlaps]
+        closing = list(closed)
+        runs = [(c.stream, 0, offset, size, 0, 0) for c in closing for offset, size in c.runs]
+        self._slabs.append(np.frombuffer(bytes(slab), np.uint8))
+        number = len(self._slabs) - 1
+        self.writer.apply(EventBatch(
+            number, number,
+            opened=table(Opened, opening),
+            rebases=table(Rebases, [(stream, 0, origin) for stream, origin in rebases]),
+            parts=table(Parts, [(stream, 0, offset) for stream, offset in parts]),
+            data=table(Data, new),
+            overlaps=table(Overlaps, again),
+            frontiers=table(Frontiers, [(stream, 0, offset) for stream, offset in frontiers]),
+            runs=table(Runs, runs),
+            closed=table(Closed, [c.row() for c in closing]),
+        ))  # fmt: skip
+
+    @staticmethod
+    def _row(slab: bytearray, piece: Piece) -> tuple[int, ...]:
+        slab += b"#" * (len(piece.payload) % 3)  # payloads seldom stand side by side
+        slab += piece.payload
+        start = len(slab) - len(piece.payload)
+        return piece.stream, 0, piece.offset, start, len(piece.payload), piece.packet, LAST
+
+    def rows(self) -> list[FileObject]:
+        """End the writer; the report's rows, by stream."""
+        self.writer.finish()
+        report = self.out.parent / "report.xml"
+        merge([self.fragment], report, HEAD, TAIL)
+        return read(report.read_bytes()).files
+
+    def content(self, name: str) -> bytes:
+        """A file of the output."""
+        return (self.out / name).read_bytes()
+
+    def names(self) -> set[str]:
+        """All names in the output folder."""
+        return {path.name for path in self.out.iterdir()}
+
+
+class Closing(NamedTuple):
+    """The end of a stream: the numbers of Closed that the writer itself goes by, and its runs."""
+
+    stream: int
+    end: int
+    runs: Sequence[tuple[int, int]]  # (offset, size)
+    origin: int = 0
+
+    def row(self) -> tuple[int, ...]:
+        written = sum(size for _, size in self.runs)
+        numbers = (self.origin, self.end, written, written, 0, 0, 0, 0, 0, LAST - 1, LAST, 1, 100, 0, 0, 0, 5)
+        return self.stream, 0, *numbers
+
+
+def whole(stream: int, size: int) -> Closing:
+    """The end of a stream that has all its bytes."""
+    return Closing(stream, size, [(0, size)])
+
+
+def flow(row: FileObject) -> dict[str, str]:
+    """The attributes of a row's flow element."""
+    return next(attributes for tag, attributes in row.foreign if tag == "tcpflow")
+
+
+def conflicts(row: FileObject) -> list[dict[str, str]]:
+    """The attributes of its conflicts."""
+    return [attributes for tag, attributes in row.foreign if tag == "conflict"]

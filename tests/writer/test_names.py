@@ -1,0 +1,149 @@
+"""Names: the rules as a table, and that default names tell streams apart and stay in the folder."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import LONGEST_NAME, NAME_CODES
+from pipeline.output import _OURS
+from pipeline.writer.names import Endpoints, Names, endpoints, ipv4, ipv6, network, provisional
+
+OPENED = 1_620_000_000_987_654_321
+PLAIN = Endpoints("192.168.1.100", 12345, "93.184.216.34", 80, (), 2)
+TAGGED = PLAIN._replace(vlans=(10, 20))
+SIX = Endpoints("2001:db8::1", 12345, "::1", 80, (10,), 10)
+
+
+@pytest.mark.parametrize(
+    ("name_format", "timestamp", "ends", "counter", "expected"),
+    [
+        (None, False, PLAIN, 0, "192.168.1.100.12345-93.184.216.34.80"),
+        (None, True, PLAIN, 0, "1620000000T192.168.1.100.12345-93.184.216.34.80"),
+        (None, False, PLAIN, 5, "192.168.1.100.12345-93.184.216.34.80c0005"),
+        (None, False, PLAIN, 12345, "192.168.1.100.12345-93.184.216.34.80c12345"),
+        (None, False, PLAIN._replace(vlans=(10,)), 0, "192.168.1.100.12345-93.184.216.34.80--10"),
+        (None, False, TAGGED, 0, "192.168.1.100.12345-93.184.216.34.80--10.20"),
+        (None, True, TAGGED, 7, "1620000000T192.168.1.100.12345-93.184.216.34.80--10.20c0007"),
+        (None, False, PLAIN._replace(vlans=(0,)), 0, "192.168.1.100.12345-93.184.216.34.80--0"),
+        (None, False, SIX, 0, "2001:db8::1.12345-::1.80--10"),
+        ("%A", False, PLAIN, 0, "192.168.1.100"),
+        ("%a", False, PLAIN, 0, "12345"),
+        ("%B", False, PLAIN, 0, "93.184.216.34"),
+        ("%b", False, PLAIN, 0, "80"),
+        ("%T", False, PLAIN, 0, "1620000000"),
+        ("%V", False, PLAIN, 0, ""),
+        ("x%Vx", False, TAGGED, 0, "x10.20x"),
+        ("%%", False, PLAIN, 0, "%"),
+        ("%%A", False, PLAIN, 0, "%A"),
+        ("%%%A%%", False, PLAIN, 0, "%192.168.1.100%"),
+        ("fixed", False, PLAIN, 3, "fixedc0003"),
+        ("fixed", True, PLAIN, 3, "1620000000Tfixedc0003"),
+        ("%A.%a-%B.%b", False, PLAIN, 0, "192.168.1.100.12345-93.184.216.34.80"),
+    ],
+)
+def test_a_name(name_format: str | None, timestamp: bool, ends: Endpoints, counter: int, expected: str) -> None:
+    """Each part of a name as README has it."""
+    assert Names(name_format, timestamp=timestamp).name(ends, OPENED, counter) == expected
+
+
+@pytest.mark.parametrize(("opened", "second"), [(0, "0"), (999_999_999, "0"), (-1, "-1"), (2**63 - 1, "9223372036")])
+def test_the_time_is_the_second_below(opened: int, second: str) -> None:
+    """%T and -T round down, in the years before 1970 too."""
+    assert Names("%T", timestamp=False).name(PLAIN, opened, 0) == second
+    assert Names("n", timestamp=True).name(PLAIN, opened, 0) == second + "Tn"
+
+
+def test_only_a_format_is_coarse() -> None:
+    """Default names are final at once; a format's may be wanted by several streams."""
+    assert not Names(None, timestamp=True).coarse
+    assert Names("%A.%a-%B.%b", timestamp=False).coarse
+
+
+@pytest.mark.parametrize(("stream", "expected"), [(2, "~1"), (3, "~1.1"), (2**40, f"~{2**39}")])
+def test_a_provisional_suffix(stream: int, expected: str) -> None:
+    """The connection's id, and the direction where it is the answering one."""
+    assert provisional(stream) == expected
+
+
+def test_the_longest_name_is_known_beforehand() -> None:
+    """No code becomes longer than the limit on -F reckons with."""
+    widest = Endpoints("ffff:" * 7 + "ffff", 65535, "ffff:" * 7 + "ffff", 65535, (4095,) * 4, 10)
+    for code, most in NAME_CODES.items():
+        for opened in (-(2**63), 2**63 - 1):
+            assert len(Names("%" + code, timestamp=False).name(widest, opened, 0)) <= most
+    assert LONGEST_NAME + len("conflicts-" + provisional(2**48 + 1) + "@" + str(2**63)) <= 255
+
+
+# --------------------------------------------------------------------------- keys
+
+addresses4 = st.integers(0, 2**32 - 1)
+addresses6 = st.integers(0, 2**128 - 1)
+ports = st.integers(0, 65535)
+tags = st.lists(st.integers(0, 4095), max_size=4)
+
+
+def word(version: int, vlans: list[int]) -> int:
+    """The last word of a key."""
+    return version | len(vlans) << 4 | sum(vlan << (8 + 12 * i) for i, vlan in enumerate(vlans))
+
+
+@st.composite
+def flows(draw: st.DrawFn) -> tuple[list[int], int]:
+    version = draw(st.sampled_from([4, 6]))
+    small = st.integers(0, 3)  # so that keys often differ in one word only
+    a, b = (draw(small | (addresses4 if version == 4 else addresses6)) for _ in range(2))
+    a_port, b_port = draw(small | ports), draw(small | ports)
+    vlans = draw(tags)
+    low = 2**64 - 1
+    return [
+        a >> 64, a & low, b >> 64, b & low, a_port << 16 | b_port, word(version, vlans)
+    ], draw(st.integers(0, 1))  # fmt: skip
+
+
+@given(flows())
+def test_endpoints_of_a_key(flow: tuple[list[int], int]) -> None:
+    """Addresses, ports, tags and family are those of the key, seen from the side that sends."""
+    key, side = flow
+    ends = endpoints(key, side)
+    kind = IPv4Address if key[5] & 15 == 4 else IPv6Address
+    a, b = kind(key[0] << 64 | key[1]), kind(key[2] << 64 | key[3])
+    expected = [(a, key[4] >> 16), (b, key[4] & 0xFFFF)]
+    assert [(kind(ends.src), ends.sport), (kind(ends.dst), ends.dport)] == expected[:: -1 if side else 1]
+    assert ends.family == (2 if key[5] & 15 == 4 else 10)
+    assert word(key[5] & 15, list(ends.vlans)) == key[5]
+
+
+@given(st.lists(st.tuples(flows(), st.integers(0, 20_000)), min_size=2, max_size=20), st.booleans())
+def test_default_names_are_never_shared(found: list[tuple[tuple[list[int], int], int]], timestamp: bool) -> None:
+    """Two streams of one name would be one direction between the same endpoints with the same counter."""
+    names = Names(None, timestamp=timestamp)
+    told = {(endpoints(key, side), counter) for (key, side), counter in found}
+    assert len({names.name(ends, OPENED, counter) for ends, counter in told}) == len(told)
+
+
+@given(flows(), st.integers(0, 2**32 - 1), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.integers(2, 2**48))
+def test_default_names_stay_in_the_folder(
+    flow: tuple[list[int], int], counter: int, opened: int, timestamp: bool, stream: int
+) -> None:
+    """One path component of a few harmless characters, short enough for any file system; the output folder knows
+    it for one of ours, with every suffix."""
+    name = Names(None, timestamp=timestamp).name(endpoints(*flow), opened, counter)
+    for whole in (name, name + provisional(stream), f"{name}@{stream}", f"conflicts-{name}"):
+        assert re.fullmatch(r"[A-Za-z0-9._:@~-]+", whole)
+        assert whole not in {".", ".."}
+        assert len(whole) <= 255
+        assert _OURS.fullmatch(whole)
+
+
+def test_texts_of_addresses() -> None:
+    """Unpadded; IPv6 as RFC 5952 has it."""
+    assert ipv4(0x0A000001) == "10.0.0.1"
+    assert ipv4(0xFFFFFFFF) == "255.255.255.255"
+    assert ipv6(0x20010DB8 << 32, 1) == "2001:db8::1"
+    assert ipv6(0, 0) == "::"
+    assert network(word(6, [1, 4095])) == (6, (1, 4095))
