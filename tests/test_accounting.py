@@ -286,3 +286,32 @@ def test_a_broken_account_is_a_failed_run(what: str, workers: int, tmp_path: Pat
     assert MARKER in left
     assert REPORT not in left
     assert [name for name in left if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_more_ranges_than_the_limit(workers: int, tmp_path: Path) -> None:
+    """A stream with a hole behind every byte: what the limit of ranges made final early is in the report, too."""
+    packets = [Packet(i * 1_000, tcp4(seq=2 * i, payload=b"x")) for i in range(12_000)]
+    path = write_pcap(tmp_path / "x.pcap", packets)
+    runner = run_apart if workers else run_here
+    done = runner("-r", path, "-o", tmp_path / "out", "-md5", "--workers", workers)
+    assert done.status == 0, done.err
+    total = counters(check_all(tmp_path / "out", [path], md5=True))
+    assert (total["limit.ranges"], total["bytes.written"], total["gaps"]) == (2_000, 12_000, 11_999)
+
+
+@pytest.mark.slow
+def test_an_end_that_takes_several_messages(tmp_path: Path) -> None:
+    """Nine thousand streams with two holes each, all open at the end of the input."""
+    packets = [
+        Packet(i * 1_000 + k, tcp4(f"10.0.{i >> 8}.{i & 255}", seq=seq, payload=b"data"))
+        for i in range(9_000)
+        for k, seq in enumerate((0, 8, 16))
+    ]
+    path = write_pcap(tmp_path / "x.pcap", packets)
+    done = run_apart("-r", path, "-o", tmp_path / "out", "--workers", 1, "--writers", 1)
+    assert done.status == 0, done.err
+    report = report_of(tmp_path / "out")
+    check_files(tmp_path / "out", report, md5=False)
+    total = counters(report)
+    assert (total["streams"], total["gaps"], total["bytes.written"]) == (9_000, 18_000, 108_000)

@@ -39,7 +39,7 @@ REGISTRIES = [
 ]  # fmt: skip
 """Hosts of package registries. No file names one: which registry is used is for who installs to say."""
 
-SKIPPED = {".git", ".venv", ".hypothesis", "build", "dist", "example-out", "__pycache__"}
+SKIPPED = {".git", ".venv", ".hypothesis", "build", "dist", "example.pcap", "example-out", "__pycache__"}
 
 
 def name(path: Path) -> str:

@@ -22,7 +22,7 @@ from pipeline.writer.names import Names, endpoints, provisional
 from pipeline.writer.overlaps import Differing, differing, md5
 from pipeline.writer.payload import Payload, pieces
 from pipeline.writer.stream import Stream
-from workers.contract import U8, Closed, Data, EventBatch, Opened, Overlaps, Runs
+from workers.contract import U8, Closed, Data, EventBatch, Opened, Overlaps
 
 _ROWS: Final = 4096  # rows formatted together
 
@@ -39,6 +39,7 @@ class Writer:
         self._fragment = FragmentWriter(fragment)
         self._images = {number: str(path) for number, path in enumerate(config.inputs)}
         self._streams: dict[int, Stream] = {}
+        self._runs: dict[int, list[Run]] = {}
         self._finished: list[StreamRecord] = []
         self._name_keys: list[int] = []
         self.counters = new_counters()
@@ -64,8 +65,11 @@ class Writer:
         if events.frontiers is not None:
             for number, _, offset in _rows(events.frontiers):
                 hash_up_to(self._streams[number], offset, self.folder)
+        if events.runs is not None:  # they may come long before their stream closes, or a message before
+            for number, _, *run in _rows(events.runs):
+                self._runs.setdefault(number, []).append(tuple(run))
         if events.closed is not None:
-            self._close(events.closed, events.runs)
+            self._close(events.closed)
 
     def finish(self) -> None:
         """Every stream is closed: make the fragment final."""
@@ -154,14 +158,10 @@ class Writer:
 
     # The end of a stream
 
-    def _close(self, closed: Closed, runs: Runs | None) -> None:
-        of: dict[int, list[Run]] = {}
-        if runs is not None:
-            for run in _rows(runs):
-                of.setdefault(run[0], []).append((run[2], run[3], run[4], run[5]))
+    def _close(self, closed: Closed) -> None:
         for row in _rows(closed):
-            stream = self._streams.pop(row[0])
-            self._finished.append(close_stream(stream, row, of.get(row[0], []), self.folder, self.counters))
+            stream, runs = self._streams.pop(row[0]), self._runs.pop(row[0], [])
+            self._finished.append(close_stream(stream, row, runs, self.folder, self.counters))
             self._name_keys.append(name_key(stream.name) if self._names.coarse else 0)
         if len(self._finished) >= _ROWS:
             self._say_rows()

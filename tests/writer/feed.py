@@ -70,15 +70,17 @@ class Bench:
         data: Iterable[Piece] = (),
         overlaps: Iterable[Piece] = (),
         frontiers: Iterable[tuple[int, int]] = (),
+        runs: Iterable[tuple[int, int, int]] = (),
         closed: Iterable[Closing] = (),
     ) -> None:
-        """Apply one batch."""
+        """Apply one batch. ``runs`` (stream, offset, size) are those said before their stream closes."""
         slab = bytearray(MACS + b"\x08\x00padding")
         opening = [(s, s & 255, key_of(s), s & 1, 0, LAST - 1, len(MACS), len(MACS)) for s in opened]
         new = [self._row(slab, piece) for piece in data]
         again = [self._row(slab, piece)[:6] for piece in overlaps]
         closing = list(closed)
-        runs = [(c.stream, 0, offset, size, 0, 0) for c in closing for offset, size in c.runs]
+        told = [(stream, 0, offset, size, 0, 0) for stream, offset, size in runs]
+        told += [(c.stream, 0, offset, size, 0, 0) for c in closing for offset, size in c.runs]
         self._slabs.append(np.frombuffer(bytes(slab), np.uint8))
         number = len(self._slabs) - 1
         self.writer.apply(EventBatch(
@@ -89,7 +91,7 @@ class Bench:
             data=table(Data, new),
             overlaps=table(Overlaps, again),
             frontiers=table(Frontiers, [(stream, 0, offset) for stream, offset in frontiers]),
-            runs=table(Runs, runs),
+            runs=table(Runs, told),
             closed=table(Closed, [c.row() for c in closing]),
         ))  # fmt: skip
 

@@ -169,6 +169,18 @@ def test_a_late_fill_is_hashed(tmp_path: Path) -> None:
     assert row.hashes == {"md5": md5(b"aaaabbbbccccdd")}
 
 
+def test_a_run_may_be_told_before_its_stream_closes(tmp_path: Path) -> None:
+    """A range that a limit made final is told when that happens, and stands in the report all the same."""
+    bench = Bench(tmp_path)
+    bench.say(opened=[2], data=[Piece(2, 0, b"aa"), Piece(2, 4, b"cc")], runs=[(2, 0, 2)])
+    bench.say(closed=[Closing(2, 6, [(4, 2)])])
+    (row,) = bench.rows()
+    assert [(run["file_offset"], run["len"], "fill" in run) for run in row.runs] == [
+        ("0", "2", False), ("2", "2", True), ("4", "2", False),
+    ]  # fmt: skip
+    assert bench.writer.counters["run_bytes"] == 4
+
+
 def test_no_md5_unless_asked(tmp_path: Path) -> None:
     """Without -md5 no file is hashed, whatever happens to it."""
     bench = Bench(tmp_path, md5=False)
