@@ -84,6 +84,8 @@ class Outcome(Protocol):
     def seconds(self) -> float: ...
     @property
     def counters(self) -> Mapping[str, int]: ...
+    @property
+    def inputs(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,8 @@ def _run(config: Config) -> int:
         else:
             where, hint = "", "the other inputs were processed"
         console.warning(f"{fault.path}: {fault.problem}{where}", hint)
+    if config.verbose:
+        console.details(outcome.inputs, outcome.counters)
     if not config.quiet:
         console.summary(outcome.counters, outcome.seconds)
     return outcome.status
@@ -377,6 +381,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     add("--hash-key", metavar="KEY", help="number that keys the spread of connections over processes")
     add("--quiet", action="store_true", help="no progress bar, no summary")
-    add("-v", "--verbose", action="store_true", help="say more")
+    add(
+        "-v", "--verbose", action="store_true", help="say what was read and show every counter; where a defect happened"
+    )
     add("-V", "--version", nargs=0, action=_Ask, help="show the versions of flowshard and its libraries")
     add("-h", "--help", nargs=0, action=_Ask, help="show this")

@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -50,6 +50,13 @@ def warning(message: str, hint: str | None = None) -> None:
 def summary(counters: Mapping[str, int], seconds: float) -> None:
     """The closing lines of a run, see :func:`summary_text`."""
     _write(summary_text(counters, seconds))
+
+
+def details(inputs: Sequence[str], counters: Mapping[str, int]) -> None:
+    """What was read, and every counter that is not 0."""
+    lines = [f"read {printable(line)}\n" for line in inputs]
+    lines += [f"{name} {count:,}\n" for name, count in counters.items() if count]
+    _write("".join(lines))
 
 
 def summary_text(counters: Mapping[str, int], seconds: float) -> str:

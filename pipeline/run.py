@@ -60,7 +60,11 @@ def run(config: Config) -> Outcome:
         for path, facts in zip(config.inputs, results.inputs, strict=True)
         if facts["fault"]
     ]
-    return Outcome(3 if faults else 0, time.perf_counter() - begin, faults, counters)
+    inputs = [
+        f"{path}: {facts['format']}, {facts['size']:,} bytes, {facts['packets']:,} packets"
+        for path, facts in zip(config.inputs, results.inputs, strict=True)
+    ]
+    return Outcome(3 if faults else 0, time.perf_counter() - begin, faults, counters, inputs)
 
 
 def account(config: Config, results: Results) -> dict[str, int]:

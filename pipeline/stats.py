@@ -22,6 +22,7 @@ class Outcome:
     seconds: float
     faults: Sequence[Fault] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
+    inputs: Sequence[str] = ()  # a line each, for people
 
 
 def added(parts: Iterable[Mapping[str, int]]) -> Counter[str]:

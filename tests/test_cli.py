@@ -270,6 +270,7 @@ class FakeOutcome:
     faults: Sequence[FakeFault] = ()
     seconds: float = 1.0
     counters: Mapping[str, int] = field(default_factory=dict)
+    inputs: Sequence[str] = ()
 
 
 @pytest.fixture
@@ -301,6 +302,16 @@ def test_a_run_ends_with_its_status_and_a_summary(
         "hint: everything before it was processed\n"
         "packets      5, 0 of them TCP\n"
     )
+
+
+def test_verbose_shows_every_counter(capture: str, running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """-v says what was read and shows every counter that is not 0."""
+    counters = {"packets": 5, "conflicts": 0, "limit.ranges": 1_234}
+    running(lambda _: FakeOutcome(0, (), 1.0, counters, ("x.pcap: pcap, 5 packets", "a\x1bb")))
+    assert main(["-r", capture, "-v", "--quiet"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "read x.pcap: pcap, 5 packets", "read a\\x1bb", "packets 5", "limit.ranges 1,234",
+    ]  # fmt: skip
 
 
 def test_quiet_keeps_faults_and_drops_the_summary(
