@@ -199,16 +199,22 @@ def test_a_failed_folder_can_be_used_again(large: tuple[Path, Expected], tmp_pat
     assert sorted(os.listdir(out)) == sorted([*found, REPORT])
 
 
-@pytest.mark.parametrize("to_all", [False, True], ids=["coordinator", "terminal"])
-def test_an_interrupt(to_all: bool, large: tuple[Path, Expected], tmp_path: Path, temp: Path) -> None:
-    """SIGINT, were it from a terminal to all processes: status 130, one line, no orphan, a marked folder."""
+@pytest.mark.parametrize(
+    ("how", "to_all"),
+    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)],
+    ids=["coordinator", "terminal", "SIGTERM"],
+)
+def test_an_interrupt(
+    how: signal.Signals, to_all: bool, large: tuple[Path, Expected], tmp_path: Path, temp: Path
+) -> None:
+    """SIGINT, were it from a terminal to all, or SIGTERM: status 130, one line, no orphan, a marked folder."""
     for number in range(TRIES):
         out = tmp_path / str(number)
         with running(large[0], out, temp) as run:
             if not run.caught():
                 continue
             time.sleep(0.1 / (number + 1))
-            (os.killpg if to_all else os.kill)(run.process.pid, signal.SIGINT)
+            (os.killpg if to_all else os.kill)(run.process.pid, how)
             done = run.end(5)
             if done.status == 0:
                 continue
@@ -221,15 +227,14 @@ def test_an_interrupt(to_all: bool, large: tuple[Path, Expected], tmp_path: Path
     pytest.fail("the run was never caught at work")
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_coordinator_that_dies(how: signal.Signals, large: tuple[Path, Expected], tmp_path: Path, temp: Path) -> None:
+def test_a_coordinator_that_dies(large: tuple[Path, Expected], tmp_path: Path, temp: Path) -> None:
     """A dead coordinator takes all with it, within 2 s; the folder stays marked and has no report."""
     for number in range(TRIES):
         out = tmp_path / str(number)
         with running(large[0], out, temp) as run:
             if not run.caught():
                 continue
-            run.process.send_signal(how)
+            run.process.send_signal(signal.SIGKILL)
             status = run.process.wait(5)
             if status == 0:
                 continue
