@@ -100,8 +100,3 @@ def _column(values: tuple[Any, ...], field: tuple[str, np.dtype[Any]]) -> Any:
     name, dtype = field
     column = np.array(values, dtype=dtype)
     return column.reshape(-1, KEY_WORDS) if name == "key" else column
-
-
-def key_row(keys: U64, index: int) -> tuple[int, ...]:
-    """One flow key as plain numbers, for rows."""
-    return tuple(keys[index].tolist())

@@ -1,13 +1,13 @@
 """The common path in columns: flows whose segments of a batch simply follow one another.
 
 Knows: how to tell, for all flows of a batch at once, those that need no thought, and what they do to
-the table and to the events. A retransmission of bytes that came in order counts as simple; a leading
-SYN and a trailing FIN or RST do too.
-Does not know: holes, tuple reuse, expiry, midstream rebasing: a flow with any of them takes the
+the table and to the events. A leading SYN and a trailing FIN or RST count as simple, and so does what
+reordered.py settles: retransmissions, and reordering within the batch.
+Does not know: holes that stay, tuple reuse, expiry, midstream rebasing: a flow with any of them takes the
 per-segment path (connection.py, direction.py) for the whole batch.
 Invariant: the events and the table are the same as if every segment had taken that path.
 
-Rows are sorted by (flow, side), in capture order within; a *group* is one flow's rows of one side.
+Rows and groups are those of placing.py: a *group* is one flow's rows of one side.
 """
 
 from typing import Any, NamedTuple
@@ -39,15 +39,17 @@ from workers.table import Table
 
 
 def judge(batch: PacketBatch, table: Table, rows: I64) -> tuple[Rows, Groups, Bools, Bools | None]:
-    """Sort, place, and tell the flows (u,) that are not simple. ``rows`` (u,): table rows, -1 for new flows."""
+    """Sort, place, and tell the flows (u,) that are simple. ``rows`` (u,): table rows, -1 for new flows.
+
+    Last come the groups that the batch reordered and mended (None: it has none): once their flows are
+    known to be simple, ``say_frontiers`` must tell of them.
+    """
     r, g = place(batch, table, rows)
     misplaced = r.paid & (r.offset != r.top)
     settled = None
     if misplaced.any():
         r, g, misplaced, settled = sort_out(batch, r, g, misplaced, table.limits)
     simple = ~_odd_flows(batch, table, rows, r, g, misplaced)
-    if settled is not None:
-        settled &= simple[g.flow]
     return r, g, simple, settled
 
 

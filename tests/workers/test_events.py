@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workers.contract import EventBatch, Frontiers, Opened, PacketBatch
-from workers.events import TABLES, Events, dtypes, key_row
+from workers.events import TABLES, Events, dtypes
 
 
 def test_every_table_has_its_place() -> None:
@@ -56,12 +56,10 @@ def test_a_row_becomes_typed_columns(name: str) -> None:
     assert [tuple(column[0].tolist()) if column.ndim == 2 else int(column[0]) for column in table] == list(row)
 
 
-def test_a_key_as_plain_numbers() -> None:
-    """``key_row`` is one key, fit for a row of Opened."""
-    keys = np.arange(12, dtype=np.uint64).reshape(2, 6)
-    assert key_row(keys, 1) == (6, 7, 8, 9, 10, 11)
+def test_a_key_in_a_row() -> None:
+    """The six words of a key in a row become a row of the table's key column."""
     events = Events(0, 0)
-    events.row("opened", (2, 0, key_row(keys, 1), 0, 0, 0, 0, 0))
+    events.row("opened", (2, 0, (6, 7, 8, 9, 10, 11), 0, 0, 0, 0, 0))
     opened = events.build().opened
     assert isinstance(opened, Opened)
     assert opened.key.tolist() == [[6, 7, 8, 9, 10, 11]]
