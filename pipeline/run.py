@@ -11,7 +11,10 @@ It reads like the data's path:
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pipeline.capture import check_inputs
 from pipeline.config import Config
@@ -43,16 +46,17 @@ def run(config: Config) -> Outcome:
                 results = run_inline(config, fragments[0], progress)
         counters = account(config, results)
         plain = rename_plain(config, fragments)
-        if config.report is not None:
-            from pipeline.provenance import report_head, report_tail  # 20 ms, while nobody waits
+        from pipeline.provenance import report_head, report_tail  # the coordinator has it by now
 
-            head = report_head(config, started)
-            tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
-            merge(fragments, config.report, head, tail, plain)
+        head = report_head(config, started)
+        tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
+        with _uninterrupted():  # or there could be a report in a folder that is marked as incomplete
+            if config.report is not None:
+                merge(fragments, config.report, head, tail, plain)
+            folder.finished()
     except BaseException:
         folder.abandon()
         raise
-    folder.finished()
     for wanted, given in results.renamed:
         warning(f"{wanted} is taken by a file of somebody else's", f"the stream is in {given}")
     faults = [
@@ -65,6 +69,17 @@ def run(config: Config) -> Outcome:
         for path, facts in zip(config.inputs, results.inputs, strict=True)
     ]
     return Outcome(3 if faults else 0, time.perf_counter() - begin, faults, counters, inputs)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """The last step is done whole: SIGINT and SIGTERM do nothing meanwhile. A report of 60 MB takes 0.1 s."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def account(config: Config, results: Results) -> dict[str, int]:
