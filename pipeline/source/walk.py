@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.source.slab import Buffer
+from pipeline.source.records import Buffer
 from workers.contract import I64
 
 Voids: TypeAlias = NDArray[np.void]
@@ -35,6 +35,7 @@ PIECE: Final = 1 << 14
 """Records in one piece at most: what is done with them then stays in the cache."""
 
 _FIRST_RECORDS: Final = 256
+_GROWTH: Final = 8
 _FEW_LANES: Final = 8
 _CHECK_EVERY: Final = 16
 _GUESS_RECORDS: Final = 16
@@ -48,7 +49,7 @@ class Chain(NamedTuple):
     size_at: int
     extra: int
     least: int  # > 0, so that a lying number still moves on
-    head: int  # bytes of a record that must be in the file for it to count
+    head: int  # bytes of a record that must be in the window for it to count
 
 
 class Guess(Protocol):
@@ -78,29 +79,36 @@ def walk(
     chain: Chain,
     guess: Guess,
     *,
+    end: int | None = None,
     lanes: int = LANES,
     lane_records: int = LANE_RECORDS,
     first: int = _FIRST_RECORDS,
 ) -> Iterator[I64]:
-    """Positions of the records from ``at`` on, in pieces; ends where ``chain.head`` bytes are not left.
+    """Positions of the records in ``data[at:end]``, in pieces; ends where ``chain.head`` bytes are not left.
 
-    Positions behind a damaged record are arbitrary: whoever judges records stops there.
+    Positions behind a damaged record are arbitrary: whoever judges records stops there. So that little is
+    then wasted, the stretch that is walked at once grows with what was walked before.
     """
-    stop = len(data) - chain.head + 1
-    rows = np.empty((2 * lane_records + 1, lanes), np.int64)
+    end = len(data) if end is None else end
+    stop = end - chain.head + 1
+    rows: I64 | None = None
     worth = lane_records // 3  # a lane of fewer records does not pay for its guess
     found, after = serial(data, at, stop, chain, first)
+    walked = 0
     while len(found):
+        walked += len(found)
         mean = max((after - at) // len(found), 1)
         for begin in range(0, len(found), PIECE):
             yield found[begin : begin + PIECE]
         at = after
-        expected = min((stop - at) // mean, lanes * lane_records)
+        expected = min((stop - at) // mean, lanes * lane_records, _GROWTH * walked)
         starts = _starts(at, expected * mean, min(lanes, expected // worth), mean, guess)
         if len(starts) < _FEW_LANES:
-            found, after = serial(data, at, stop, chain, SERIAL_RECORDS)
+            found, after = serial(data, at, stop, chain, min(SERIAL_RECORDS, _GROWTH * walked))
         else:
-            found, after = _lock_step(data, starts, min(at + expected * mean, stop), chain, rows)
+            if rows is None:
+                rows = np.empty((2 * lane_records + 1, lanes), np.int64)
+            found, after = _lock_step(data, end, starts, min(at + expected * mean, stop), chain, rows)
 
 
 def serial(data: Buffer, at: int, stop: int, chain: Chain, limit: int) -> tuple[I64, int]:
@@ -134,13 +142,13 @@ def _starts(at: int, span: int, lanes: int, mean: int, guess: Guess) -> list[int
     return starts
 
 
-def _lock_step(data: Buffer, starts: list[int], stop: int, chain: Chain, rows: I64) -> tuple[I64, int]:
+def _lock_step(data: Buffer, end: int, starts: list[int], stop: int, chain: Chain, rows: I64) -> tuple[I64, int]:
     """Positions from ``starts[0]`` to ``stop``, and the next one; fewer after a long serial stretch."""
     begins = np.array([start for start in starts if start < stop], np.int64)
     ends = np.append(begins[1:], stop)
     lanes = len(begins)
     sizes = at_any_offset(data, 4)
-    last = np.int64(len(data) - 4 - chain.size_at)
+    last = np.int64(end - 4 - chain.size_at)
     shift = np.int64(chain.size_at)
     extra = np.int64(chain.extra)
     short = np.uint32(chain.least - chain.extra)
@@ -150,7 +158,7 @@ def _lock_step(data: Buffer, starts: list[int], stop: int, chain: Chain, rows: I
         rows[row, :lanes] = position
         if row % _CHECK_EVERY == 0 and np.count_nonzero(position < ends) <= lanes // 16:
             break
-        np.minimum(position, last, out=place)  # lanes run on past their end, perhaps out of the file
+        np.minimum(position, last, out=place)  # lanes run on past their end, perhaps out of the window
         place += shift
         size = sizes[place].view(chain.order + "u4")
         if short:

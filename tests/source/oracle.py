@@ -1,7 +1,8 @@
 """The slow, obvious readers: one record, one struct, one step at a time.
 
-Knows: the two formats, read here a second time from their documents.
-Does not know: pipeline.source. Each reader returns (rows, damage offset or None); a row is
+Knows: the formats, read here a second time from their documents.
+Does not know: pipeline.source. Each reader ends at the first damage, as ``--strict`` does, and
+returns (rows, damage offset or None); a row is
 (start, captured, length, time in ns, link type).
 """
 
@@ -40,9 +41,26 @@ def pcap(data: bytes) -> tuple[list[Row], int | None]:
         seconds, fraction, captured, length = struct.unpack_from(order + "IIII", data, at)
         if captured > max(snaplen, 262144) or at + head + captured > len(data):
             return rows, at
+        if data[at : at + 16] == bytes(16):
+            return rows, at
         time = seconds * 10**9 + fraction * unit
         rows.append((at + head, captured, max(captured, length), time, link))
         at += head + captured
+    return rows, None
+
+
+def snoop(data: bytes) -> tuple[list[Row], int | None]:
+    """A snoop file with a whole file header, of Ethernet."""
+    rows: list[Row] = []
+    at = 16
+    while at < len(data):
+        if at + 24 > len(data):
+            return rows, at
+        length, captured, whole, _, seconds, fraction = struct.unpack_from(">6I", data, at)
+        if captured > 262144 or whole < 24 + captured or at + whole > len(data):
+            return rows, at
+        rows.append((at + 24, captured, max(captured, length), seconds * 10**9 + fraction * 1000, 1))
+        at += whole
     return rows, None
 
 

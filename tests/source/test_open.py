@@ -1,23 +1,26 @@
-"""Opening inputs: what is refused, with which words, and what real captures hold."""
+"""Opening captures: what is refused, with which words, and what real captures hold."""
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import CaptureError, FlowshardError, UsageError
-from pipeline.source import open_source
-from pipeline.source.slab import FOREIGN
-from tests.build import Conversation, pcapng_blocks, write_pcap, write_pcapng
+from pipeline.source import is_capture, reader_for
+from pipeline.source.opening import FOREIGN, map_file
+from pipeline.source.records import Window
+from tests.build import Conversation, write_pcap
 from tests.shared import SHARED, capture, manifest, shared_or_skip
+from tests.source.reading import FORMATS, in_windows, read
 
 
 def refused(path: Path) -> FlowshardError:
-    """The one-line error of a path that cannot be opened."""
+    """The one-line error of a path that cannot be opened or is no capture."""
     with pytest.raises(FlowshardError) as caught:
-        open_source(path)
+        reader_for(path, map_file(path)[:64], final=True, strict=False)
     assert "\n" not in caught.value.message
     assert not caught.value.message.endswith(".")
     return caught.value
@@ -78,34 +81,50 @@ def test_known_foreign_formats(tmp_path: Path, magic: bytes, what: str, hint: st
     assert error.hint == hint
 
 
-def test_recognised_by_content(tmp_path: Path) -> None:
-    """The name says nothing: each format is known by its first bytes."""
-    packets = Conversation().packets()
-    for source, name in (
-        (open_source(write_pcap(tmp_path / "a.pcapng", packets)), "pcap, little endian, microseconds"),
-        (open_source(write_pcapng(tmp_path / "a.pcap", *pcapng_blocks(packets))), "pcapng, little endian"),
-    ):
-        assert source.format == name
-        assert sum(len(batch.start) for batch in source.batches(4)) == 6
-        source.close()
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("pcap", "pcap, little endian, microseconds"),
+        ("pcap-big", "pcap, big endian, microseconds"),
+        ("pcap-nano", "pcap, little endian, nanoseconds"),
+        ("pcap-kuznetzov", "pcap, little endian, microseconds, Kuznetsov's record headers"),
+        ("snoop", "snoop"),
+        ("pcapng", "pcapng, little endian"),
+        ("pcapng-big", "pcapng, big endian"),
+    ],
+)
+def test_recognised_by_content(name: str, expected: str) -> None:
+    """Each format is known by its first bytes, and named for people."""
+    data = FORMATS[name](Conversation().packets())
+    assert is_capture(data[:32])
+    assert reader_for(Path("a.zip"), data[:32], final=False, strict=False).format == expected
 
 
-def test_no_descriptor_is_left(tmp_path: Path) -> None:
-    """Opening and closing, or being refused, leaves no file open."""
+@pytest.mark.parametrize("head", [b"", b"\n\r", b"PK\x03\x04" + bytes(60), b"\n\r\r\n" + bytes(60), b"text" * 16])
+def test_not_recognised(head: bytes) -> None:
+    """What is no capture is not taken for one."""
+    assert not is_capture(head)
+
+
+def test_the_map_is_the_file_and_leaves_no_descriptor(tmp_path: Path) -> None:
+    """A mapped file is the whole file, read-only; opening it, or being refused, leaves nothing open."""
     path = write_pcap(tmp_path / "a", Conversation().packets())
     (tmp_path / "b").write_bytes(b"nothing")
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(3):
-        source = open_source(path)
-        next(source.batches(2))
-        source.close()
-        refused(tmp_path / "b")
+    data = map_file(path)
+    assert data[:] == path.read_bytes()
+    with pytest.raises(TypeError):
+        data[0] = 1
+    pieces = reader_for(path, data[:64], final=True, strict=False).pieces(Window(data, len(data), 0, final=True))
+    assert sum(len(records.start) for records in pieces) == 6
+    data.close()  # nobody holds a view on it
+    refused(tmp_path / "b")
+    gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
     assert str(path) not in Path("/proc/self/maps").read_text()
 
 
 DAMAGED = {"037-suricata-verify-http-mime-truncated.pcap": (2715459, "the file ends inside a record header")}
-REFUSED = {"071-PcapPlusPlus-solaris.snoop"}
 
 
 def test_shared_captures_are_there() -> None:
@@ -115,11 +134,14 @@ def test_shared_captures_are_there() -> None:
     assert len(manifest()) > 80
 
 
-@pytest.mark.parametrize("row", [row for row in manifest() if row["file"] not in REFUSED], ids=lambda row: row["file"])
+@pytest.mark.parametrize("row", manifest(), ids=lambda row: row["file"])
 def test_shared_captures(row: dict[str, str]) -> None:
-    """Every real capture holds as many packets as its manifest says; one is cut short, and where."""
-    source = open_source(capture(row["file"]))
-    assert sum(len(batch.start) for batch in source.batches(1000)) == int(row["packets"])
-    fault = (source.fault.offset, source.fault.problem) if source.fault else None
-    assert fault == DAMAGED.get(row["file"])
-    source.close()
+    """Every real capture holds as many packets as its manifest says, mapped or in windows; one is cut short."""
+    data = capture(row["file"]).read_bytes()
+    found = read(data)
+    assert len(found.rows) == int(row["packets"])
+    expected = DAMAGED.get(row["file"])
+    assert [(offset, problem) for offset, _, problem in found.spans] == ([expected] if expected else [])
+    if len(data) < 2_000_000:
+        windowed = in_windows(data, 100_000)
+        assert (windowed.rows, windowed.faults) == (found.rows, found.faults)

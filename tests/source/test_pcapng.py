@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import CaptureError
-from pipeline.source.interfaces import nanoseconds
-from pipeline.source.pcapng import MAXIMUM_INTERFACES, SECTION_SIZE
-from pipeline.source.records import Fault
+from pipeline.source.linktype import NO_LINK
+from pipeline.source.pcapng.blocks import SECTION_SIZE
+from pipeline.source.pcapng.interfaces import nanoseconds
+from pipeline.source.pcapng.packets import MAXIMUM_INTERFACES
+from pipeline.source.records import MOST_RECORD
 from tests.build import (
     EPOCH_NS,
     Conversation,
@@ -29,20 +30,26 @@ from tests.build import (
     simple,
 )
 from tests.source import oracle
-from tests.source.test_pcap import read
+from tests.source.reading import in_windows, read
 
 HIGHEST = oracle.HIGHEST
 
 
+def clean(data: bytes) -> list[oracle.Row]:
+    """The rows of a capture without damage."""
+    found = read(data)
+    assert found.faults == []
+    return found.rows
+
+
 @pytest.mark.parametrize("big_endian", [False, True])
-def test_round_trip(tmp_path: Path, big_endian: bool) -> None:
+def test_round_trip(big_endian: bool) -> None:
     """Frames, lengths, times and each interface's link type come back, in file order."""
     ethernet = Conversation().packets([(0, b"a" * 3001), (1, b"b")])
     raw = Conversation(link=101).packets([(1, b"c" * 70)])
     packets = [packet.cut(50) for pair in zip(ethernet, raw, strict=False) for packet in pair]
     data = b"".join(pcapng_blocks(packets, big_endian=big_endian))
-    found, fault = read(tmp_path / "a", data)
-    assert fault is None
+    found = clean(data)
     assert [data[row[0] : row[0] + row[1]] for row in found] == [p.frame for p in packets]
     assert [row[2:] for row in found] == [(p.wire_length, p.time_ns, p.link) for p in packets]
 
@@ -70,11 +77,10 @@ def test_round_trip(tmp_path: Path, big_endian: bool) -> None:
         (9, 9_223_372_036, 2**63 - 1, HIGHEST),
     ],
 )
-def test_clocks(tmp_path: Path, resolution: int | None, offset: int | None, ticks: int, expected: int) -> None:
+def test_clocks(resolution: int | None, offset: int | None, ticks: int, expected: int) -> None:
     """if_tsresol in both forms and if_tsoffset give exact nanoseconds, held inside 64 bits."""
     blocks = [section(), interface(resolution=resolution, offset=offset), enhanced(ticks, b"x")]
-    found, fault = read(tmp_path / "a", b"".join(blocks))
-    assert fault is None
+    found = clean(b"".join(blocks))
     assert [row[3] for row in found] == [expected]
 
 
@@ -85,16 +91,16 @@ def test_nanoseconds_are_exact(resolution: int, ticks: list[int]) -> None:
     assert nanoseconds(np.array(ticks, np.uint64), resolution).tolist() == expected
 
 
-def test_clocks_of_interfaces_differ(tmp_path: Path) -> None:
+def test_clocks_of_interfaces_differ() -> None:
     """Each packet is timed by its own interface."""
     blocks = [section(), interface(1, resolution=0), interface(101, resolution=9, offset=2), interface(113)]
     blocks += [enhanced(1, b"x", interface_id=number % 3) for number in range(6)]
-    found, _ = read(tmp_path / "a", b"".join(blocks))
+    found = clean(b"".join(blocks))
     assert [row[3:] for row in found] == [(10**9, 1), (2 * 10**9 + 1, 101), (1000, 113)] * 2
 
 
 @pytest.mark.parametrize("big_endian", [False, True])
-def test_packet_blocks(tmp_path: Path, big_endian: bool) -> None:
+def test_packet_blocks(big_endian: bool) -> None:
     """Enhanced, simple and obsolete blocks mix. A simple one: previous time, snap length of interface 0."""
     big = big_endian
     data = b"".join(
@@ -112,8 +118,7 @@ def test_packet_blocks(tmp_path: Path, big_endian: bool) -> None:
             enhanced(3, b"abcdef", length=2, big_endian=big),
         ]
     )
-    found, fault = read(tmp_path / "a", data)
-    assert fault is None
+    found = clean(data)
     assert [(data[s : s + c], length, time, link) for s, c, length, time, link in found] == [
         (b"none", 4, 0, 1),
         (b"abcde", 9, 5000, 101),
@@ -125,7 +130,7 @@ def test_packet_blocks(tmp_path: Path, big_endian: bool) -> None:
     ]
 
 
-def test_sections(tmp_path: Path) -> None:
+def test_sections() -> None:
     """A new section starts with no interfaces, perhaps in the other byte order; times carry over."""
     parts = []
     for number, big in enumerate([False, False, True, True, False]):
@@ -135,15 +140,16 @@ def test_sections(tmp_path: Path) -> None:
             interface(100, big_endian=big),
         ]
         parts += [enhanced(number, b"x", interface_id=1, big_endian=big), simple(b"y", big_endian=big)]
-    found, fault = read(tmp_path / "a", b"".join(parts))
-    assert fault is None
+    found = clean(b"".join(parts))
     assert [row[3:] for row in found] == [
         row for number in range(5) for row in ((number * 1000, 100), (number * 1000, number + 1))
     ]
     start = len(b"".join(parts))
     for packet in (enhanced(1, b"x"), simple(b"x")):
-        _, fault = read(tmp_path / "a", b"".join([*parts, section(), packet]))
-        assert fault == Fault(tmp_path / "a", start + 28, "a packet names an interface that was not described")
+        nameless = read(b"".join([*parts, section(), packet, packet, interface(), enhanced(9, b"z")]))
+        problem = "a packet names an interface that was not described"
+        assert nameless.spans == [(start + 28, 2 * len(packet), problem)]
+        assert len(nameless.rows) == 11
 
 
 GOOD = section() + interface() + enhanced(1, b"good")
@@ -158,7 +164,7 @@ GOOD = section() + interface() + enhanced(1, b"good")
             struct.pack("<II", 5, 14) + bytes(2) + struct.pack("<I", 14) + bytes(2),
             "a block has an impossible length",
         ),
-        (struct.pack("<II", 5, 2**32 - 4) + bytes(8), "the file ends inside a block"),
+        (struct.pack("<II", 6, 2**32 - 4) + bytes(8), "a block has an impossible length"),
         (block(5, b"body", trailer=20), "the lengths at both ends of a block differ"),
         (block(6, bytes(16)), "a block is too short for its type"),
         (block(3, b""), "a block is too short for its type"),
@@ -173,27 +179,98 @@ GOOD = section() + interface() + enhanced(1, b"good")
         (block(0x0A0D0D0A, bytes(16)), "a section header has an unknown byte order"),
     ],
 )
-def test_damage(tmp_path: Path, bad: bytes, problem: str) -> None:
-    """Each kind of damage ends the file there; packets before it are kept, those behind it not trusted."""
-    found, fault = read(tmp_path / "a", GOOD + bad + enhanced(2, b"behind"))
-    assert [row[1] for row in found] == [4]
-    assert fault == Fault(tmp_path / "a", len(GOOD), problem)
+def test_damage(bad: bytes, problem: str) -> None:
+    """Each kind of damage is told with its extent, and reading goes on behind it; ``strict`` ends there."""
+    behind = enhanced(2, b"behind")
+    found = read(GOOD + bad + behind + behind)
+    # Interfaces count anew in a section, and the broken one describes none.
+    lost = 2 * len(behind) if problem.startswith("a section") else 0
+    assert [row[1] for row in found.rows] == [4] + [6] * (2 - 2 * (lost > 0))
+    expected = [(len(GOOD), len(bad), problem)]
+    if lost:
+        expected.append((len(GOOD) + len(bad), lost, "a packet names an interface that was not described"))
+    assert found.spans == expected
+    strict = read(GOOD + bad + behind + behind, strict=True)
+    assert [row[1] for row in strict.rows] == [4]
+    assert (strict.stopped, strict.spans) == (True, [(len(GOOD), 0, problem)])
 
 
-def test_too_many_interfaces(tmp_path: Path) -> None:
-    """A section that describes interfaces without end is damaged, so it cannot fill the memory."""
-    data = section() + interface() * (MAXIMUM_INTERFACES + 1)
-    _, fault = read(tmp_path / "a", data)
-    assert fault == Fault(tmp_path / "a", 28 + 20 * MAXIMUM_INTERFACES, "a section describes too many interfaces")
+def test_a_length_beyond_the_end() -> None:
+    """A block of an unknown type that passes the capture's end swallows none behind it; a known one is cut off."""
+    behind = enhanced(2, b"behind")
+    found = read(GOOD + struct.pack("<II", 0x777, 400) + bytes(8) + behind + behind[:9])
+    assert [row[1] for row in found.rows] == [4, 6]
+    assert found.faults[0].problem == "a block has an impossible length"
+    whole = GOOD + struct.pack("<II", 6, 400) + bytes(8) + behind
+    assert [row[1] for row in read(whole).rows] == [4, 6]  # a packet that ends exactly with the capture is no chance
+    found = read(whole + behind[:9])
+    assert [row[1] for row in found.rows] == [4]
+    assert found.spans == [(len(GOOD), 16 + len(behind) + 9, "the file ends inside a block")]
 
 
-def test_too_many_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that changes its byte order without end is damaged where the limit is passed."""
-    monkeypatch.setattr("pipeline.source.pcapng.MAXIMUM_TURNS", 3)
+def test_a_broken_interface_keeps_its_number() -> None:
+    """A description too short to be read does not shift the numbers of those behind it."""
+    data = (
+        section()
+        + interface(1)
+        + block(1, b"")
+        + interface(101)
+        + enhanced(1, b"a")
+        + enhanced(2, b"b", interface_id=1)
+    )
+    found = read(data + enhanced(3, b"c", interface_id=2))
+    assert [row[4] for row in found.rows] == [1, NO_LINK, 101]
+    assert found.spans == [(48, 12, "a block is too short for its type")]
+
+
+def test_too_many_interfaces() -> None:
+    """Of a section that describes interfaces without end the first 65,536 count: it cannot fill the memory."""
+    data = section() + interface() * (MAXIMUM_INTERFACES + 2) + enhanced(1, b"x", interface_id=MAXIMUM_INTERFACES - 1)
+    found = read(data)
+    assert found.spans == [(28 + 20 * MAXIMUM_INTERFACES, 40, "a section describes too many interfaces")]
+    assert len(found.rows) == 1
+
+
+def test_too_many_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture that changes its byte order without end is read up to the limit."""
+    monkeypatch.setattr("pipeline.source.pcapng.reader.MAXIMUM_TURNS", 3)
     turns = [section(big_endian=bool(number % 2)) for number in range(6)]
-    assert read(tmp_path / "a", b"".join(turns[:4])) == ([], None)
-    _, fault = read(tmp_path / "a", b"".join(turns))
-    assert fault == Fault(tmp_path / "a", 28 * 4, "the byte order changes too often")
+    assert read(b"".join(turns[:4])).faults == []
+    found = read(b"".join(turns))
+    assert (found.stopped, found.spans) == (True, [(28 * 4, 0, "the byte order changes too often")])
+
+
+@pytest.mark.parametrize("size", [None, 100, 1 << 20])
+@pytest.mark.parametrize("kind", [5, 10, 0x0BAD])
+def test_a_huge_block_is_passed_over(kind: int, size: int | None) -> None:
+    """A block of names, secrets and the like of more than 64 MiB is skipped without any window holding it."""
+    total = MOST_RECORD + 4
+    huge = struct.pack("<II", kind, total) + bytes(total - 8)  # not even its trailing length is looked at
+    data = GOOD + huge + enhanced(2, b"behind")
+    found = read(data) if size is None else in_windows(data, size)
+    assert [row[1] for row in found.rows] == [4, 6]
+    assert not found.faults
+    cut = data[: len(GOOD) + total - 1]
+    found = read(cut) if size is None else in_windows(cut, size)
+    assert [row[1] for row in found.rows] == [4]
+    assert found.spans == [(len(GOOD), total - 1, "the file ends inside a block")]
+
+
+@pytest.mark.parametrize("size", [None, 100])
+def test_a_false_huge_length_swallows_nothing(size: int | None) -> None:
+    """A header that damage made that of a huge block of secrets is told by the packets behind it."""
+    data = GOOD + struct.pack("<II", 10, MOST_RECORD + 4) + bytes(20) + enhanced(2, b"behind") + bytes(1000)
+    found = read(data) if size is None else in_windows(data, size)
+    assert [row[1] for row in found.rows] == [4, 6]
+    assert found.spans[0] == (len(GOOD), 28, "a block has an impossible length")
+
+
+@pytest.mark.parametrize("kind", [6, 3, 0x1234_5678])
+def test_a_huge_packet_is_damage(kind: int) -> None:
+    """A packet of more than 64 MiB, or a huge block of a type that nobody knows, swallows nothing."""
+    found = read(GOOD + struct.pack("<II", kind, MOST_RECORD + 4) + enhanced(2, b"behind"))
+    assert [row[1] for row in found.rows] == [4, 6]
+    assert found.spans == [(len(GOOD), 8, "a block has an impossible length")]
 
 
 @pytest.mark.parametrize(
@@ -205,15 +282,14 @@ def test_too_many_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         option(9, b"") + option(9, b"\x09\x09") + option(14, b"\0" * 4) + option(9, b"\x09") + b"\1\0\0\0",
     ],
 )
-def test_interface_options(tmp_path: Path, options: bytes) -> None:
+def test_interface_options(options: bytes) -> None:
     """Options of odd sizes, running past the block, or behind the end mark do not mislead the clock."""
-    found, fault = read(tmp_path / "a", section() + interface(options=options) + enhanced(5, b"x"))
-    assert fault is None
+    found = clean(section() + interface(options=options) + enhanced(5, b"x"))
     assert [row[3] for row in found] == [5]
 
 
 @pytest.mark.parametrize("big_endian", [False, True])
-def test_cut_at_every_byte(tmp_path: Path, big_endian: bool) -> None:
+def test_cut_at_every_byte(big_endian: bool) -> None:
     """Whatever is cut off the end, the packets before the cut are there and the fault says where."""
     packets = [Packet(EPOCH_NS + n, bytes(n * 7 % 23)) for n in range(5)]
     whole = b"".join([*pcapng_blocks(packets, big_endian=big_endian), section(), interface(), simple(b"x")])
@@ -228,12 +304,13 @@ def test_cut_at_every_byte(tmp_path: Path, big_endian: bool) -> None:
     for size in range(1, len(whole)):
         if size < SECTION_SIZE:
             with pytest.raises(CaptureError):
-                read(tmp_path / "a", whole[:size])
+                read(whole[:size])
             continue
-        found, fault = read(tmp_path / "a", whole[:size])
         end = max(at for at in ends if at <= size)
-        assert found == [row for row in complete if row[0] < end]
-        assert fault == (None if end == size else Fault(tmp_path / "a", end, "the file ends inside a block"))
+        for strict in (False, True):
+            found = read(whole[:size], strict=strict)
+            assert found.rows == [row for row in complete if row[0] < end]
+            assert found.spans == ([(end, size - end, "the file ends inside a block")] if size > end else [])
 
 
 def any_blocks(rng: random.Random, count: int) -> bytes:
@@ -268,10 +345,8 @@ def any_blocks(rng: random.Random, count: int) -> bytes:
 
 
 @given(st.integers(0, 2**32), st.integers(0, 3), st.sampled_from([3, 40, 700]))
-def test_agrees_with_the_slow_reader(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, lies: int, count: int
-) -> None:
-    """Any blocks, lying fields and cuts included: the same rows, the same place of damage."""
+def test_agrees_with_the_slow_reader(seed: int, lies: int, count: int) -> None:
+    """Any blocks, lying fields and cuts included: strictly read, the same rows, the same place of damage."""
     rng = random.Random(seed)
     data = bytearray(any_blocks(rng, count))
     for _ in range(lies):
@@ -279,6 +354,6 @@ def test_agrees_with_the_slow_reader(
         data[at : at + 4] = struct.pack(rng.choice("<>") + "I", rng.choice((0, 1, 32, 36, rng.randrange(2**32))))
     data = data[: rng.choice((len(data), len(data), rng.randrange(SECTION_SIZE, len(data))))]
     expected, damage = oracle.pcapng(bytes(data))
-    found, fault = read(tmp_path_factory.getbasetemp() / "twin.pcapng", bytes(data), 64)
-    assert found == expected
-    assert (fault.offset if fault else None) == damage
+    found = read(bytes(data), strict=True)
+    assert found.rows == expected
+    assert (found.faults[0].offset if found.faults else None) == damage

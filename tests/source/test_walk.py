@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.source import walk as walk_module
-from pipeline.source.pcap import Layout, RecordGuess
-from pipeline.source.pcapng import BlockGuess
+from pipeline.source.chain.layout import Layout, RecordGuess
+from pipeline.source.pcapng.blocks import BlockGuess
 from pipeline.source.walk import Chain, Guess, walk
 from tests.build import EPOCH_NS, Packet, block, enhanced, interface, pcap_bytes, section
 from tests.source import oracle
@@ -28,7 +28,7 @@ def walked(data: bytes, at: int, chain: Chain, guess: Guess, lanes: int = 24, re
 
 
 def classic_guess(data: bytes, order: str = "<") -> RecordGuess:
-    return RecordGuess(data, Layout(order, 1000, 16, 262144, 1))
+    return RecordGuess(data, len(data), Layout(order, 1000, 16, 262144, 1))
 
 
 def some_packets(rng: random.Random, count: int, largest: int = 200) -> list[Packet]:
@@ -141,6 +141,17 @@ def test_long_serial_stretches_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         assert max(map(len, pieces)) <= 400
 
 
+@given(st.integers(0, 2**32), st.sampled_from([CLASSIC, CLASSIC._replace(order=">")]))
+def test_an_end_before_the_buffer_s(seed: int, chain: Chain) -> None:
+    """``data[:end]`` is all there is: what lies behind it changes nothing."""
+    rng = random.Random(seed)
+    data = pcap_bytes(some_packets(rng, rng.randrange(2000), 60))
+    end = rng.randrange(24, len(data) + 1)
+    guess = RecordGuess(data, end, Layout(chain.order, 1000, 16, 262144, 1))
+    pieces = list(walk(data, 24, chain, guess, end=end, lanes=24, lane_records=8, first=8))
+    assert [int(place) for piece in pieces for place in piece] == oracle.chain(data[:end], 24, *chain)
+
+
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_blocks(big_endian: bool) -> None:
     """pcapng blocks are walked in lanes too; other block types and payloads full of block heads between."""
@@ -157,4 +168,4 @@ def test_blocks(big_endian: bool) -> None:
     chain = BLOCKS._replace(order=order)
     expected = oracle.chain(data, 0, order, 4, 0, 12, 12)
     assert len(expected) == 8162
-    assert walked(data, 0, chain, BlockGuess(data, order)) == expected
+    assert walked(data, 0, chain, BlockGuess(data, len(data), order)) == expected

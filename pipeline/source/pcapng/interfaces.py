@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.source.pcap import normal_link
+from pipeline.source.linktype import normal_link
 from workers.contract import I64, U8, U16, U32, U64
 
 _BODY_AT: Final = 8
