@@ -1,8 +1,13 @@
-"""The output folder before and after a run: made, checked, marked, cleared of an earlier run.
+"""Where a run's output goes, before and after the run: made, checked, marked, cleared of an earlier run.
 
-Knows: what tells an earlier run's folder, which of its files are ours.
-Does not know: what a run writes into it.
-Invariant: a folder whose run did not end well holds MARKER; a foreign file is never removed.
+Knows: what tells an earlier run's folder, which of its files are ours, which single files a run writes.
+Does not know: what a run writes into them.
+Invariant: a folder whose run did not end well holds MARKER; a foreign file is never removed, nor is an
+input, nor anything outside the folder but the files that options name, and these with ``--overwrite`` only.
+
+How files are told to be ours. The report of an earlier run names them. Without one (a run was killed, or
+was to make none) their names tell: MARKER or TRACE says which ``-F`` made them, and which of such
+names were there before. What somebody puts into the folder later under such a name is taken for ours.
 """
 
 from __future__ import annotations
@@ -10,99 +15,199 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Final
-from xml.parsers import expat
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from pipeline.config import Config
 from pipeline.errors import OutputError, UsageError
-from pipeline.report.placing import check_target, create, output_error, remove
-from pipeline.report.text import unescape
+from pipeline.report.placing import check_target, create, output_error, remove, write_all
+from pipeline.tree import Tree
+
+if TYPE_CHECKING:
+    from pipeline.writer.names import Pattern
 
 MARKER: Final = "flowshard.incomplete"
 """Stands in the output folder from a run's start to its good end."""
+
+TRACE: Final = "flowshard.run"
+"""Stays in the output folder of a run with ``--no-report``."""
+
+REPORT: Final = "report.xml"
+PACKET_MAP: Final = "packet-map.tsv"
 
 _MARKER_TEXT: Final = (
     b"A run of flowshard that writes into this folder has not finished (or is still at it).\n"
     b"The stream files here may be cut short, and no report describes them.\n"
 )
-_SCRATCH: Final = ".flowshard-run-"
-_OURS: Final = re.compile(
-    r"(conflicts-)?(-?\d+T)?[0-9a-f.:]+\.\d+-[0-9a-f.:]+\.\d+(--\d+(\.\d+)*)?(c\d{4,})?"
-    r"(~\d+(\.1)?)?(@\d+(~\d+(\.1)?)?)?"
+_TRACE_TEXT: Final = (
+    b"A run of flowshard wrote into this folder and made no report.\n"
+    b"By the next line a later run with --overwrite tells its files from yours.\n"
 )
-"""Default names of streams, with all suffixes."""
+_SCRATCH: Final = ".flowshard-run-"
+_UNPLACED: Final = re.compile(r"\.flowshard-[0-9a-f]{16}")
+"""Files that were to be renamed into place (report/placing.py) when their run was killed."""
+
+
+class Target(NamedTuple):
+    """A single file that a run writes, besides those of the streams."""
+
+    option: str
+    path: Path
+
+
+def targets(config: Config) -> list[Target]:
+    """The single files of a run."""
+    packet_map = config.output / PACKET_MAP if config.packet_map and not config.console else None
+    named = [
+        ("-X", config.report),
+        ("-w", config.unprocessed),
+        ("--flows", config.flows),
+        ("--packet-map", packet_map),
+    ]
+    return [Target(option, path) for option, path in named if path is not None]
+
+
+def open_output(config: Config) -> Output:
+    """Where the run's files go, checked and made. Raises UsageError, OutputError."""
+    return ConsoleOutput(config) if config.console else OutputFolder(config)
 
 
 class OutputFolder:
     """The output folder of one run, and a scratch folder in it."""
 
     def __init__(self, config: Config) -> None:
-        """Make and mark it. Raises UsageError for one that an earlier run used, OutputError when it fails."""
+        """Make and mark it. Raises UsageError for one that an earlier run used, OutputError when it fails.
+
+        When it raises, what it made is gone again; what it cleared of an earlier run is gone, too.
+        """
         self.path = config.output
-        self._make()
-        reports = [path for path in {config.report, self.path / "report.xml"} if path is not None]
-        used = [path for path in (*reports, self.path / MARKER) if os.path.lexists(path)]
+        self._config = config
+        self._targets = targets(config)
+        self._made = _make(self.path)
+        try:
+            self._prepare()
+        except BaseException:
+            self._unmake()
+            raise
+
+    def _prepare(self) -> None:
+        config = self._config
+        reports = [path for path in {config.report, self.path / REPORT} if path is not None]
+        used = [path for path in (*reports, self.path / MARKER, self.path / TRACE) if os.path.lexists(path)]
         if used and not config.overwrite:
             raise UsageError(
                 f"{self.path} holds the output of an earlier run: {used[0].name}",
                 "choose another folder with -o, or replace that run's files with --overwrite",
             )
-        if config.report is not None:
-            check_target(config.report)
-            if not config.report.parent.is_dir():
-                raise OutputError(
-                    f"cannot create {config.report}: no such folder",
-                    "-X names a file in a folder that exists",
-                )
+        _check_targets(config, self._targets)
+        self._check_names()
         try:
             for path in used:
                 self._clear(path)
+            _unlink(self._targets)
+            self._kept = self._present()
         except OSError as error:
             raise output_error("clear", self.path, error) from error
-        os.close(create(self.path / MARKER))
+        marker = self.path / MARKER
+        self._write(marker, _MARKER_TEXT)
         try:
-            (self.path / MARKER).write_bytes(_MARKER_TEXT)
             self.scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=self.path))
         except OSError as error:
+            remove(marker)
             raise output_error("write to", self.path, error) from error
 
-    def _make(self) -> None:
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except FileExistsError:
-            raise OutputError(f"{self.path} is a file", "choose a folder with -o") from None
-        except OSError as error:
-            raise output_error("create", self.path, error) from error
+    def _check_names(self) -> None:
+        """No stream may get a name that the run needs for a file of its own."""
+        needed = [*self._targets, *(Target("-F", self.path / name) for name in (MARKER, TRACE))]
+        for option, path in needed:
+            name = _inside(self.path, path)
+            if name is None or (self._config.name_format is None and name in {REPORT, PACKET_MAP, MARKER, TRACE}):
+                continue
+            if self._pattern.fits(name):
+                raise UsageError(
+                    f"{option}: {path} is a name that a stream's file, or a folder for it, could get",
+                    "choose another name, or another format with -F",
+                )
 
-    def _clear(self, trace: Path) -> None:
+    @cached_property
+    def _pattern(self) -> Pattern:
+        return _pattern(self._config.name_format, timestamp=self._config.name_timestamp)
+
+    def _present(self) -> tuple[str, ...]:
+        """The files, there now, whose names could be ours: they are not."""
+        if self._made or not any(self.path.iterdir()):
+            return ()
+        with Tree(self.path) as tree:
+            return tuple(tree.found(self._pattern))
+
+    def _clear(self, left: Path) -> None:
         """Remove what an earlier run left: what its report names, or, without one, what its names tell."""
-        if trace.name == MARKER:
-            names = [name for name in os.listdir(self.path) if _OURS.fullmatch(name)]
-            for scratch in self.path.glob(_SCRATCH + "*"):
-                if not scratch.is_symlink():
-                    shutil.rmtree(scratch, ignore_errors=True)
-        else:
-            names = self._named_by(trace)
-        for name in names:
-            path = self.path / name
-            if "/" not in name and name not in {"", ".", ".."} and _is_plain(path):
-                path.unlink()
-        if _is_plain(trace):
-            trace.unlink()
+        from pipeline.traces import is_plain, read_trace
 
-    def _named_by(self, report: Path) -> list[str]:
-        """The files that an earlier run's report names. One that lies elsewhere may speak of another folder's."""
-        if not _is_plain(report):
-            return []
-        told = _Report(report)
+        names: Iterable[str]
+        with Tree(self.path) as tree:
+            if left.name in {MARKER, TRACE}:
+                told = read_trace(left)
+                kept, packet_map = frozenset(told.kept), told.packet_map
+                pattern = _pattern(told.name_format, timestamp=told.timestamp)
+                names = (name for name in tree.found(pattern) if name not in kept)
+            else:
+                names, packet_map = self._named_by(left)
+            self._remove(tree, names)
+            if packet_map:
+                tree.remove(PACKET_MAP)
+            if left.name == MARKER:
+                for scratch in self.path.glob(_SCRATCH + "*"):
+                    if not scratch.is_symlink():
+                        shutil.rmtree(scratch, ignore_errors=True)
+        if is_plain(left):
+            os.unlink(left)
+
+    def _remove(self, tree: Tree, names: Iterable[str]) -> None:
+        """Remove files of ours, but no input of this run, and what was not renamed into place."""
+        inputs = {_inside(self.path, path) for path in self._config.inputs}
+        tree.remove_all(name for name in names if name not in inputs)
+        tree.remove_all([name for name in os.listdir(tree.root) if _UNPLACED.fullmatch(name)])
+
+    def _named_by(self, report: Path) -> tuple[list[str], bool]:
+        """The files that an earlier run's report names, and whether it made a packet map.
+
+        A report that lies elsewhere may speak of another folder's files.
+        """
+        from pipeline.traces import ReportedFiles, is_plain
+
+        if not is_plain(report):
+            return [], False
+        told = ReportedFiles(report)
         folder = self.path.resolve()
-        return told.names if told.ours and str(folder) in {str(report.parent.resolve()), told.folder} else []
+        if not told.ours or str(folder) not in {str(report.parent.resolve()), told.folder}:
+            return [], False
+        return told.names, told.packet_map
+
+    def _write(self, path: Path, text: bytes) -> None:
+        """A marker or a trace. OutputError; then it is not there."""
+        from pipeline.traces import Trace
+
+        config = self._config
+        trace = Trace(config.name_format, config.name_timestamp, config.packet_map, self._kept)
+        descriptor = create(path)
+        try:
+            try:
+                write_all(descriptor, [text, trace.line(), b"\n"])
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            remove(path)
+            raise output_error("write to", self.path, error) from error
 
     def finished(self) -> None:
-        """The run ended well: nothing but its output stays."""
+        """The run ended well: nothing but its output stays, and a trace where no report tells of it. OutputError."""
+        if self._config.report is None:
+            self._write(self.path / TRACE, _TRACE_TEXT)
         self.abandon()
         remove(self.path / MARKER)
 
@@ -110,40 +215,135 @@ class OutputFolder:
         """The run failed: the scratch folder goes, the marker stays."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
+    def restart(self) -> None:
+        """The run begins again from its first packet: what its stages made is removed.
 
-def _is_plain(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except (OSError, ValueError):  # ValueError: a name that no file can have
-        return False
-
-
-class _Report:
-    """What a report says of its run's files; of a file that is no report of ours, nothing."""
-
-    def __init__(self, path: Path) -> None:
-        self.names: list[str] = []
-        self.ours = False  # other programs write DFXML, too
-        self.folder = ""  # where its run wrote to
-        self._text: list[str] = []
-        parser = expat.ParserCreate()
-        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
-        parser.CharacterDataHandler = self._text.append
+        Those are the files whose names can be ours and were not there when the run began, the files that
+        options name, and what is in the scratch folder. No stage may be at work. OutputError.
+        """
+        kept = frozenset(self._kept)
         try:
-            with path.open("rb") as file:
-                parser.ParseFile(file)
-        except (OSError, expat.ExpatError):
-            pass  # what could be read of it is a list of names all the same
+            with Tree(self.path) as tree:
+                self._remove(tree, (name for name in tree.found(self._pattern) if name not in kept))
+            _unlink(self._targets)
+            _empty(self.scratch)
+        except OSError as error:
+            raise output_error("clear", self.path, error) from error
 
-    def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        self._text.clear()
-        if "conflict_file" in attributes:
-            self.names.append(unescape(attributes["conflict_file"]))
-        if tag == "tcpflow:processes":
-            self.folder = unescape(attributes.get("output", ""))
+    def withdraw(self) -> None:
+        """Nothing came of the run, and it wrote nothing: no marker stays, and no folder that it made."""
+        self.abandon()
+        remove(self.path / MARKER)
+        self._unmake()
 
-    def _end(self, tag: str) -> None:
-        if tag == "program":
-            self.ours = "".join(self._text) == "flowshard"
-        elif tag == "filename":
-            self.names.append(unescape("".join(self._text)))
+    def _unmake(self) -> None:
+        for folder in self._made:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
+
+
+class ConsoleOutput:
+    """The folder of a run that prints its streams: a private one, for as long as the run takes.
+
+    It lies where TMPDIR says, and holds streams while they are open. There is no marker and no trace.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Raises UsageError for a file of the run that is there already, OutputError when it fails."""
+        self._targets = targets(config)
+        _check_targets(config, self._targets)
+        try:
+            _unlink(self._targets)
+            self.scratch = Path(tempfile.mkdtemp(prefix="flowshard-"))
+            self.path = self.scratch / "streams"
+            self.path.mkdir(mode=0o700)
+        except OSError as error:
+            raise OutputError(
+                f"cannot make a temporary folder: {error.strerror or error}",
+                "name a folder with some space in the environment variable TMPDIR",
+            ) from error
+
+    def finished(self) -> None:
+        """The run ended well: no stream stays."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """The run failed: no stream stays either."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def restart(self) -> None:
+        """The run begins again from its first packet. No stage may be at work. OutputError."""
+        try:
+            _unlink(self._targets)
+            _empty(self.scratch)
+            self.path.mkdir(mode=0o700)
+        except OSError as error:
+            raise output_error("clear", self.scratch, error) from error
+
+    def withdraw(self) -> None:
+        """Nothing came of the run."""
+        self.abandon()
+
+
+Output: TypeAlias = OutputFolder | ConsoleOutput
+
+
+def _make(path: Path) -> list[Path]:
+    """Make the folder and those above; return the ones that were not there, the lowest first."""
+    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OutputError(f"{path} is a file", "choose a folder with -o") from None
+    except OSError as error:
+        raise output_error("create", path, error) from error
+    return missing
+
+
+def _check_targets(config: Config, wanted: list[Target]) -> None:
+    """Every single file of the run can be made, and replaces nothing that may not be replaced."""
+    inputs = {os.path.realpath(path) for path in config.inputs}
+    taken: dict[str, str] = {}
+    for option, path in wanted:
+        real = os.path.join(os.path.realpath(path.parent), path.name)
+        if real in inputs or os.path.realpath(path) in inputs:
+            raise UsageError(f"{option}: {path} is an input of this run", "give it a name of its own")
+        if real in taken:
+            raise UsageError(f"{option}: {path} is named by {taken[real]}, too", "give it a name of its own")
+        taken[real] = option
+        if os.path.lexists(path) and not config.overwrite:
+            raise UsageError(f"{option}: {path} exists", "choose another name, or replace it with --overwrite")
+        try:
+            check_target(path)
+        except OutputError as error:
+            raise OutputError(f"{option}: {error.message}", f"give {option} the name of a plain file") from None
+        if not path.parent.is_dir():
+            raise OutputError(f"cannot create {path}: no such folder", f"{option} names a file in a folder that exists")
+
+
+def _unlink(wanted: list[Target]) -> None:
+    """Remove files that the run makes anew: check_target found them plain, or not there. OSError."""
+    for _, path in wanted:
+        path.unlink(missing_ok=True)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder of ours. OSError."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _inside(folder: Path, path: Path) -> str | None:
+    """The path relative to the folder; None when it lies elsewhere."""
+    real = os.path.join(os.path.realpath(path.parent), path.name)
+    name = os.path.relpath(real, os.path.realpath(folder))
+    return None if name.split("/")[0] in {"..", "."} else name
+
+
+def _pattern(name_format: str | None, *, timestamp: bool) -> Pattern:
+    from pipeline.writer.names import Pattern  # which a run in processes has no need of before
+
+    return Pattern(name_format, timestamp=timestamp)

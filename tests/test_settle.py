@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.errors import OutputError
 from pipeline.report.merge import merge
 from pipeline.settle import rename_plain
 from tests.report.reader import FileObject, read
@@ -117,6 +120,71 @@ def test_a_plain_name_that_is_none(tmp_path: Path, name_format: str) -> None:
     assert plain == []
     stem = name_format.removesuffix("%V")
     assert benches[0].names() == {stem + "~1", stem + "~4"}
+
+
+@pytest.mark.parametrize("shares", [[[2, 3, 8, 9]], [[9, 2], [8, 3]]])
+def test_names_in_folders(tmp_path: Path, shares: list[list[int]]) -> None:
+    """Files are renamed where they lie, and the report says where."""
+    benches = written(tmp_path, shares, "%V/%A/x")
+    plain, rows = settled(benches)
+    assert plain == [2, 3]
+    expected = {"_/10.0.0.1/x": 2, "_/10.0.0.2/x": 3, "_/10.0.0.1/x~4": 8, "_/10.0.0.2/x~4.1": 9}
+    assert {name: (benches[0].out / name).read_bytes() for name in expected} == {
+        name: content(stream) for name, stream in expected.items()
+    }
+    assert {row.tags["filename"]: row.id for row in rows} == expected
+    assert len([path for path in benches[0].out.rglob("*") if path.is_file()]) == 4
+
+
+@pytest.mark.parametrize("taken", [None, "a/x", "a/x@50", "a/conflicts-x"])
+def test_all_files_in_a_folder_follow(tmp_path: Path, taken: str | None) -> None:
+    """Parts and the file of conflicts lie beside the stream's first file, and get plain names with it or not at all."""
+    bench = Bench(tmp_path, name_format="a/x")
+    bench.say(opened=[2], data=[Piece(2, 0, b"abc"), Piece(2, 50, b"p")], parts=[(2, 50)])
+    bench.say(overlaps=[Piece(2, 1, b"X")], closed=[whole(2, 51)])
+    bench.writer.finish()
+    if taken:
+        (bench.out / taken).symlink_to("nowhere")
+    plain, rows = settled([bench])
+    suffix = "~1" if taken else ""
+    expected = {f"a/x{suffix}", f"a/x{suffix}@50", f"a/conflicts-x{suffix}"}
+    assert plain == ([] if taken else [2])
+    found = {str(path.relative_to(bench.out)) for path in bench.out.rglob("*") if path.is_file()}
+    assert found == expected
+    told = {row.tags["filename"] for row in rows}
+    told |= {flow(row)["conflict_file"] for row in rows if row.foreign[0][0] == "tcpflow"}
+    assert told == expected
+
+
+def test_a_folder_that_is_taken(tmp_path: Path) -> None:
+    """Streams that found a file in the place of their folder lie, and are renamed, in the one with another name."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_bytes(b"mine")
+    benches = written(tmp_path, [[2], [8]], "a/x")
+    plain, rows = settled(benches)
+    assert plain == [2]
+    assert [row.tags["filename"] for row in rows] == ["a~/x", "a~/x~4"]
+    assert [(benches[0].out / name).read_bytes() for name in ("a", "a~/x", "a~/x~4")] == [
+        b"mine", content(2), content(8)
+    ]  # fmt: skip
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    """A link in the place of a folder ends the run rather than that files elsewhere are renamed."""
+    benches = written(tmp_path, [[2]], "a/x")
+    (benches[0].out / "a").rename(tmp_path / "elsewhere")
+    (benches[0].out / "a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="cannot rename"):
+        settled(benches)
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["x~1"]
+
+
+def test_the_console_has_no_files(tmp_path: Path) -> None:
+    """Nothing is renamed then, and a report says which names the files would have."""
+    benches = written(tmp_path, [[2, 8]], "x")
+    shutil.rmtree(benches[0].out)
+    config = replace(benches[0].config, console=True)
+    assert rename_plain(config, [benches[0].fragment]).tolist() == [2]
 
 
 def test_default_names_are_final(tmp_path: Path) -> None:

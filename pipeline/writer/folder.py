@@ -2,27 +2,36 @@
 
 Knows: descriptors, their limit, which names are taken.
 Does not know: streams, offsets of streams, what is written.
-Invariant: a file is made new (O_EXCL) inside the folder, no link is followed, no foreign file is opened.
+Invariant: a file is made new (O_EXCL) inside the folder, or a folder in it, no link is followed at any
+component, no foreign file is opened: one that is opened again is the very one that was closed.
 Errors of the system leave as OutputError, with the file's name.
+
+Names that are taken. A file gets its stream's suffix behind its name; a folder gets STAND_IN (tree.py)
+behind its own, and all files that were to lie in it lie there. Both are told in ``renamed``.
 """
 
 from __future__ import annotations
 
+import errno
+import errno
 import os
 import resource
+import stat
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from pipeline.report.placing import output_error
+from pipeline.tree import Tree, split
 from pipeline.writer.names import provisional
 
 Piece: TypeAlias = "bytes | memoryview"
 
 _MOST_OPEN: Final = 512
 """Descriptors kept open. More saves nothing that was seen, and costs kernel memory."""
+_MOST_FOLDERS: Final = 64
+"""... of subfolders among them; a quarter of the limit where that is less."""
 _SPARE: Final = 40
 """Descriptors left to the rest of the process."""
 _MOST_PIECES: Final = 1024  # IOV_MAX
@@ -31,15 +40,16 @@ _AGAIN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StoredFile:
-    """One file of a stream. ``name`` gets a suffix when it is made and the name is taken."""
+    """One file of a stream. ``name`` is relative to the folder and may change when the file is made."""
 
-    __slots__ = ("descriptor", "made", "name", "stream")
+    __slots__ = ("descriptor", "identity", "made", "name", "stream")
 
     def __init__(self, name: str, stream: int) -> None:
         self.name = name
         self.stream = stream
         self.made = False
         self.descriptor = -1
+        self.identity: tuple[int, int] | None = None  # device and inode of a file that was closed
 
 
 class Folder:
@@ -47,50 +57,80 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.renamed: list[tuple[str, str]] = []
-        """Names that were taken, and what the file is called instead."""
         self._open: OrderedDict[StoredFile, None] = OrderedDict()  # the one opened first is the first to close
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(1, min(_MOST_OPEN, soft - _SPARE))
         try:
-            self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._tree = Tree(path, min(_MOST_FOLDERS, self._most // 4))
         except OSError as error:
             raise output_error("open", path, error) from error
+        self._root, self._folders = self._tree.root, self._tree.open
+        self.renamed = self._tree.renamed
+        """Names that were taken, and what the file or the folder is called instead."""
 
     def descriptor(self, file: StoredFile) -> int:
         """An open descriptor of the file, which is made if it is not there yet."""
         if file.descriptor >= 0:
             return file.descriptor
-        while len(self._open) >= self._most:
+        while len(self._open) + len(self._folders) >= self._most and self._open:
             self.close(next(iter(self._open)))
-        try:
-            if file.made:
-                file.descriptor = os.open(file.name, _AGAIN, dir_fd=self._folder)
-            else:
-                self._make(file)
-        except OSError as error:
-            raise output_error("open" if file.made else "create", self.path / file.name, error) from error
+        while file.descriptor < 0:
+            try:
+                parent, last = (self._root, file.name) if "/" not in file.name else self._parent(file)
+                if file.made:
+                    self._reopen(file, parent, last)
+                else:
+                    self._make(file, parent, last)
+            except OSError as error:
+                if error.errno != errno.EMFILE or not self._open:
+                    raise output_error("open" if file.made else "create", self.path / file.name, error) from error
+                self._most = max(1, len(self._open) - 1)  # the rest of the process needs more than we thought
+                self.close(next(iter(self._open)))
         self._open[file] = None
         return file.descriptor
 
-    def _make(self, file: StoredFile) -> None:
+    def _parent(self, file: StoredFile) -> tuple[int, str]:
+        """The open folder that the file lies in, or is to be made in, and its name there."""
+        name = file.name
+        if "/" not in name:
+            return self._root, name
+        folder, last = split(name)
+        if not file.made:
+            folder = self._tree.place(folder)
+            file.name = f"{folder}/{last}"
+        return self._tree.enter(folder), last
+
+    def _make(self, file: StoredFile, parent: int, last: str) -> None:
         try:
-            file.descriptor = os.open(file.name, _NEW, 0o600, dir_fd=self._folder)
+            file.descriptor = os.open(last, _NEW, 0o600, dir_fd=parent)
         except FileExistsError:
-            wanted, file.name = file.name, file.name + provisional(file.stream)
-            file.descriptor = os.open(file.name, _NEW, 0o600, dir_fd=self._folder)
+            suffix = provisional(file.stream)
+            wanted, file.name = file.name, file.name + suffix
+            file.descriptor = os.open(last + suffix, _NEW, 0o600, dir_fd=parent)
             self.renamed.append((wanted, file.name))
         file.made = True
+
+    def _reopen(self, file: StoredFile, parent: int, last: str) -> None:
+        descriptor = os.open(last, _AGAIN, dir_fd=parent)
+        if file.identity is not None and _identity(os.fstat(descriptor)) != file.identity:
+            os.close(descriptor)
+            raise OSError(errno.EEXIST, "somebody has replaced it")
+        file.descriptor = descriptor
 
     def close(self, file: StoredFile) -> None:
         """Close the file's descriptor, if it has one. It can be opened again."""
         if file.descriptor >= 0:
-            descriptor, file.descriptor = file.descriptor, -1
-            del self._open[file]
-            try:
-                os.close(descriptor)
-            except OSError as error:  # a file system that writes late may say only now that it is full
-                raise output_error("write", self.path / file.name, error) from error
+            if file.identity is None:
+                file.identity = _identity(os.fstat(file.descriptor))
+            self._shut(file)
+
+    def _shut(self, file: StoredFile) -> None:
+        descriptor, file.descriptor = file.descriptor, -1
+        del self._open[file]
+        try:
+            os.close(descriptor)
+        except OSError as error:  # a file system that writes late may say only now that it is full
+            raise output_error("write", self.path / file.name, error) from error
 
     def write(self, file: StoredFile, pieces: Sequence[Piece], size: int, offset: int) -> None:
         """Write the pieces, ``size`` bytes together, at ``offset``."""
@@ -131,10 +171,11 @@ class Folder:
         """Another name for the file; it keeps its own when somebody has that one."""
         try:
             if file.made:
-                with suppress(FileNotFoundError):
-                    os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+                folder, last = split(name)
+                if folder:
+                    name = f"{self._tree.place(folder)}/{last}"
+                if not self._tree.rename(file.name, name):
                     return
-                os.rename(file.name, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:
             raise output_error("create", self.path / name, error) from error
         file.name = name
@@ -146,13 +187,35 @@ class Folder:
             if file.descriptor >= 0:
                 os.utime(file.descriptor, ns=stamp)
             else:
-                os.utime(file.name, ns=stamp, dir_fd=self._folder, follow_symlinks=False)
+                parent, last = self._parent(file)
+                os.utime(last, ns=stamp, dir_fd=parent, follow_symlinks=False)
         except (OverflowError, OSError):
             pass  # the file is complete, and the report has the time
+        if file.descriptor >= 0:
+            self._shut(file)
+
+    def discard(self, file: StoredFile) -> None:
+        """Close an unfinished file and remove it. One that somebody has put in its place stays. OutputError."""
+        if not file.made:
+            return
         self.close(file)
+        try:
+            parent, last = self._parent(file)
+            found = os.stat(last, dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) and _identity(found) == (file.identity or _identity(found)):
+                os.unlink(last, dir_fd=parent)
+        except FileNotFoundError:
+            pass  # somebody has removed it
+        except OSError as error:
+            raise output_error("remove", self.path / file.name, error) from error
+        file.made, file.identity = False, None
 
     def shut(self) -> None:
         """Close all."""
         for file in list(self._open):
-            self.close(file)
-        os.close(self._folder)
+            self._shut(file)
+        self._tree.close()
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

@@ -1,8 +1,11 @@
 """File names of streams, and the text of addresses.
 
-Knows: the default name, the codes of ``-F``, the suffixes. Does not know: files.
-Invariant: a name is one path component of [A-Za-z0-9._:@~-] and what the user's own ``-F`` adds; the
-default names of two connections of one run never agree.
+Knows: the default name, the codes of ``-F``, the suffixes, and which names can have come of them.
+Does not know: files.
+Invariant: a default name is one path component of [A-Za-z0-9._:@~-], and those of two connections of one
+run never agree. A name by ``-F`` may lie in folders, none of which is empty, ``.`` or ``..``: one that
+comes out so (``%V`` of a packet without a tag) gets a ``_`` behind. Of the last component that is not
+said: with its ``~ID`` it names a file whatever it is, and without it settle.py does not give it.
 """
 
 import re
@@ -10,7 +13,11 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
+from pipeline.config import NAME_CODES
+from pipeline.tree import NO_NAMES, STAND_IN
+
 _CODE = re.compile("%([AaBbTV%])")
+_UNNAMED: Final = "_"  # behind a folder's name that is none
 _ADDRESSES: Final = 1 << 16  # texts remembered
 
 
@@ -64,10 +71,14 @@ class Names:
         self.coarse = name_format is not None
         self._format = name_format
         self._timestamp = timestamp
+        folders = (name_format or "").split("/")[:-1]
+        self._nested = bool(folders)
+        self._vanishing = any(folder.replace("%V", "") in NO_NAMES for folder in folders)
 
     def name(self, ends: Endpoints, opened: int, counter: int) -> str:
         """``opened``: ns, the connection's first packet; ``counter``: connections with payload before it."""
         src, sport, dst, dport, vlans, _ = ends
+        folder = ""
         if self._format is None:
             name = f"{src}.{sport}-{dst}.{dport}"
             if vlans:
@@ -78,11 +89,109 @@ class Names:
                 "T": str(opened // 1_000_000_000), "V": ".".join(map(str, vlans)),
             }  # fmt: skip
             name = _CODE.sub(lambda code: facts[code[1]], self._format)
+            if self._nested:
+                at = name.rindex("/") + 1
+                folder, name = name[:at], name[at:]
+                if self._vanishing:
+                    folder = "".join(_named(part) + "/" for part in folder[:-1].split("/"))
         if counter:
             name += f"c{counter:04d}"
-        return f"{opened // 1_000_000_000}T{name}" if self._timestamp else name
+        return f"{folder}{opened // 1_000_000_000}T{name}" if self._timestamp else folder + name
+
+
+def _named(folder: str) -> str:
+    return folder + _UNNAMED if folder in NO_NAMES else folder
 
 
 def provisional(stream: int) -> str:
     """The suffix that tells a stream from all others: ``~ID``, and ``~ID.1`` for the answering direction."""
     return f"~{stream >> 1}.1" if stream & 1 else f"~{stream >> 1}"
+
+
+# Names that are there already
+
+_ENDING: Final = r"(?:c\d{4,})?(?:~\d+(?:\.1)?)*(?:@\d+(?:~\d+(?:\.1)?)?)?"
+_DEFAULT: Final = re.compile(
+    r"(?:conflicts-)?(?:-?\d+T)?[0-9a-f.:]+\.\d+-[0-9a-f.:]+\.\d+(?:--\d+(?:\.\d+)*)?" + _ENDING,
+    re.ASCII,
+)
+_SUFFIXES: Final = re.compile(_ENDING, re.ASCII)
+_ADDRESS: Final = r"\d{1,3}(?:\.\d{1,3}){3}|(?=.*:.*:)[0-9a-f:.]{2,39}"
+_TEXTS: Final = {
+    "A": _ADDRESS, "B": _ADDRESS, "a": r"\d{1,5}", "b": r"\d{1,5}",
+    "T": r"-?\d{1,11}", "V": r"|\d{1,4}(?:\.\d{1,4}){0,3}",
+}  # fmt: skip
+
+
+class Pattern:
+    """Which names a run with this ``-F`` and ``-T`` can have given to its files, with every suffix.
+
+    It is a shape for Tree.found. No name costs more than its length times that of the format, however
+    it was chosen: regular expressions of several codes in a row would go back and forth without end.
+    """
+
+    def __init__(self, name_format: str | None, *, timestamp: bool) -> None:
+        """``name_format`` is well formed (config.check_name_format)."""
+        self._plain = name_format is None
+        *folders, last = map(_steps, (name_format or "").split("/"))
+        self._folders = folders
+        self.depth = len(folders)
+        time = _Step(re.compile(r"-?\d+T", re.ASCII), 2, 13)
+        self._last = [time, *last] if timestamp else last
+
+    def is_folder(self, level: int, name: str) -> bool:
+        """A folder at this level (0: in the output folder) can have this name."""
+        names = {name, name.removesuffix(STAND_IN)} - NO_NAMES
+        names |= {each[:-1] for each in names if each.endswith(_UNNAMED) and each[:-1] in NO_NAMES}
+        return any(len(each) in _ends(self._folders[level], each) for each in names)
+
+    def is_file(self, name: str) -> bool:
+        """A file at the last level can have this name."""
+        if self._plain:
+            return _DEFAULT.fullmatch(name) is not None
+        return any(
+            _SUFFIXES.fullmatch(each, end)
+            for each in {name, name.removeprefix("conflicts-")}
+            for end in _ends(self._last, each)
+        )
+
+    def fits(self, name: str) -> bool:
+        """A whole name, relative to the output folder, can be that of a file, or of a folder that files lie in."""
+        *folders, last = name.split("/")
+        level = len(folders)
+        if level > self.depth or not all(self.is_folder(at, folder) for at, folder in enumerate(folders)):
+            return False
+        return self.is_folder(level, last) if level < self.depth else self.is_file(last)
+
+
+class _Step(NamedTuple):
+    """A code or a stretch of plain text in a format: what it matches, from ``least`` to ``most`` characters."""
+
+    text: re.Pattern[str]
+    least: int
+    most: int
+
+
+def _steps(part: str) -> list[_Step]:
+    """One component of a format."""
+    found = []
+    for code, plain in re.findall(r"%(.)|([^%]+)", part):
+        text = "%" if code == "%" else plain
+        if text:
+            found.append(_Step(re.compile(re.escape(text)), len(text), len(text)))
+        else:
+            found.append(_Step(re.compile(_TEXTS[code], re.ASCII), 0 if code == "V" else 1, NAME_CODES[code]))
+    return found
+
+
+def _ends(steps: list[_Step], name: str) -> set[int]:
+    """Where the steps, one behind the other from the beginning, can end."""
+    places = {0}
+    for text, least, most in steps:
+        places = {
+            end
+            for begin in places
+            for end in range(begin + least, min(begin + most, len(name)) + 1)
+            if text.fullmatch(name, begin, end)
+        }
+    return places

@@ -152,6 +152,181 @@ def test_a_time_that_cannot_be_is_left_out(folder: Folder, tmp_path: Path, time:
     assert (tmp_path / "a").read_bytes() == b"x"
 
 
+# --------------------------------------------------------------------------- folders in names
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_folders_are_made_for_nobody_else(folder: Folder, tmp_path: Path) -> None:
+    """Each folder of a name is made when its first file is, 0700; the next file finds it."""
+    for name in ("a/b/x", "a/b/y", "a/z", "b/b/x"):
+        write(folder, StoredFile(name, 2), name.encode())
+        assert (tmp_path / name).read_bytes() == name.encode()
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_dir()} == {0o700}
+    assert folder.renamed == []
+
+
+def test_all_is_done_in_folders_that_were_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred files in a hundred folders take turns with room for few descriptors: written, read, cut, measured,
+    renamed, finished as in the folder itself."""
+    monkeypatch.setattr(folder_module, "_MOST_OPEN", 8)
+    folder = Folder(tmp_path)
+    before = open_descriptors()
+    files = [StoredFile(f"{i}/deep/{i % 7}/x", i) for i in range(100)]
+    for turn in range(3):
+        for i, file in enumerate(files):
+            write(folder, file, b"%02d" % i, 2 * turn)
+            assert open_descriptors() - before <= 8
+    assert [folder.read(file, 9, 0) for file in files] == [b"%02d" % i * 3 for i in range(100)]
+    for i, file in enumerate(files):
+        folder.cut(file, 4)
+        assert folder.size(file) == 4
+        folder.rename(file, f"{i}/deep/{i % 7}/y")
+        write(folder, file, b"!", 4)
+    for i, file in enumerate(files):
+        folder.finish(file, i)
+        found = tmp_path / f"{i}/deep/{i % 7}/y"
+        assert (found.read_bytes(), found.stat().st_mtime_ns) == (b"%02d" % i * 2 + b"!", i)
+    folder.shut()
+    assert open_descriptors() == before - 1
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 100
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder link", "fifo"])
+@pytest.mark.parametrize("taken", ["a", "a/b"])
+def test_a_folder_whose_name_is_taken(folder: Folder, tmp_path: Path, kind: str, taken: str) -> None:
+    """What is no folder is not touched and, were it a link to a folder, not followed: all streams that would lie there
+    lie in a folder of another name, which is told once."""
+    outside = tmp_path.with_name(tmp_path.name + "-outside")
+    outside.mkdir()
+    (tmp_path / taken).parent.mkdir(exist_ok=True)
+    plant(tmp_path / taken, kind, outside)
+    given = "a/b/x".replace(taken, taken + "~", 1)
+    first, second = StoredFile("a/b/x", 2), StoredFile("a/b/y", 4)
+    write(folder, first, b"x")
+    write(folder, second, b"y")
+    folder.close(first)
+    write(folder, first, b"x", 1)
+    folder.finish(first, 7)
+    assert (first.name, second.name) == (given, given[:-1] + "y")
+    assert (tmp_path / given).read_bytes() == b"xx"
+    assert folder.renamed == [(taken, taken + "~")]
+    assert list(outside.iterdir()) == []
+    assert os.path.islink(tmp_path / taken) == ("link" in kind)
+
+
+def plant(path: Path, kind: str, outside: Path) -> None:
+    """Something that is no folder, under a folder's name."""
+    if kind == "file":
+        path.write_bytes(b"mine")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nowhere" if kind == "link" else outside)
+
+
+def test_both_names_of_a_folder_are_taken(folder: Folder, tmp_path: Path) -> None:
+    """Then somebody else is at work here, and the run ends."""
+    (tmp_path / "a").touch()
+    (tmp_path / "a~").symlink_to(tmp_path)
+    with pytest.raises(OutputError, match=r"cannot create .*a/x"):
+        write(folder, StoredFile("a/x", 2), b"x")
+
+
+def test_a_folder_replaced_by_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was closed and then replaced: an error, not a write elsewhere."""
+    monkeypatch.setattr(folder_module, "_MOST_OPEN", 2)
+    folder = Folder(tmp_path)
+    outside = tmp_path.with_name(tmp_path.name + "-outside")
+    outside.mkdir()
+    (outside / "x").write_bytes(b"kept")
+    file = StoredFile("a/x", 2)
+    write(folder, file, b"ours")
+    for name in ("b/y", "c/z", "d/z"):
+        write(folder, StoredFile(name, 4), b"other")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    (tmp_path / "a").symlink_to(outside)
+    with pytest.raises(OutputError, match="cannot open"):
+        write(folder, file, b"more")
+    assert (outside / "x").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../x", "./x", "a//x", "a/./x"])
+def test_no_name_leads_out(folder: Folder, tmp_path: Path, name: str) -> None:
+    """Names are checked long before; were one wrong all the same, nothing outside would be made."""
+    with pytest.raises(ValueError, match="leads elsewhere"):
+        write(folder, StoredFile(name, 2), b"x")
+    assert not tmp_path.with_name("x").exists()
+
+
+def test_renaming_never_leaves_a_name_behind(folder: Folder, tmp_path: Path) -> None:
+    """In folders as in the folder itself: the stand-in of a taken folder holds for the new name, too."""
+    (tmp_path / "taken").touch()
+    file, later = StoredFile("taken/x", 2), StoredFile("taken/x@5", 2)
+    write(folder, file, b"x")
+    folder.rename(file, "taken/y")
+    assert file.name == "taken~/y"
+    folder.rename(later, f"{file.name}@9")
+    write(folder, later, b"later")
+    assert {path.name for path in (tmp_path / "taken~").iterdir()} == {"y", "y@9"}
+
+
+# --------------------------------------------------------------------------- files that are not kept
+
+
+@pytest.mark.parametrize("name", ["x", "a/b/x"])
+@pytest.mark.parametrize("closed", [False, True])
+def test_discarded_files_are_gone(folder: Folder, tmp_path: Path, name: str, closed: bool) -> None:
+    """Open or not; one that was never made is nothing; a discarded one can be made anew."""
+    file = StoredFile(name, 2)
+    folder.discard(file)
+    write(folder, file, b"before")
+    if closed:
+        folder.close(file)
+    folder.discard(file)
+    assert not (tmp_path / name).exists()
+    assert file.descriptor == -1
+    folder.discard(file)
+    write(folder, file, b"new")
+    assert (tmp_path / name).read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder", "nothing"])
+@pytest.mark.parametrize("closed", [False, True])
+def test_only_what_we_made_is_discarded(folder: Folder, tmp_path: Path, kind: str, closed: bool) -> None:
+    """What somebody has put in the file's place stays."""
+    file = StoredFile("a", 2)
+    write(folder, file, b"ours")
+    if closed:
+        folder.close(file)
+    (tmp_path / "a").rename(tmp_path / "ours")
+    if kind == "file":
+        (tmp_path / "a").write_bytes(b"mine")
+    elif kind == "link":
+        (tmp_path / "a").symlink_to("ours")
+    elif kind == "folder":
+        (tmp_path / "a").mkdir()
+    folder.discard(file)
+    assert os.path.lexists(tmp_path / "a") == (kind != "nothing")
+    assert (tmp_path / "ours").read_bytes() == b"ours"
+    assert file.descriptor == -1
+
+
+def test_a_file_replaced_by_another_is_not_written(folder: Folder, tmp_path: Path) -> None:
+    """A plain file in the place of ours (a hard link to some other one): an error, not a write."""
+    (tmp_path / "target").write_bytes(b"kept")
+    file = StoredFile("a", 2)
+    write(folder, file, b"ours")
+    folder.close(file)
+    (tmp_path / "a").rename(tmp_path / "moved")
+    os.link(tmp_path / "target", tmp_path / "a")
+    with pytest.raises(OutputError, match="somebody has replaced it"):
+        write(folder, file, b"more")
+    assert (tmp_path / "target").read_bytes() == b"kept"
+
+
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     """Nothing there, or a file: an OutputError that names it."""
     (tmp_path / "file").touch()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import LONGEST_NAME, NAME_CODES
-from pipeline.output import _OURS
-from pipeline.writer.names import Endpoints, Names, endpoints, ipv4, ipv6, network, provisional
+from pipeline.config import LONGEST_NAME, NAME_CODES, check_name_format
+from pipeline.errors import UsageError
+from pipeline.writer.names import Endpoints, Names, Pattern, endpoints, ipv4, ipv6, network, provisional
 
 OPENED = 1_620_000_000_987_654_321
 PLAIN = Endpoints("192.168.1.100", 12345, "93.184.216.34", 80, (), 2)
@@ -44,6 +45,18 @@ SIX = Endpoints("2001:db8::1", 12345, "::1", 80, (10,), 10)
         ("fixed", False, PLAIN, 3, "fixedc0003"),
         ("fixed", True, PLAIN, 3, "1620000000Tfixedc0003"),
         ("%A.%a-%B.%b", False, PLAIN, 0, "192.168.1.100.12345-93.184.216.34.80"),
+        # what tells one stream from another goes to the last component
+        ("%T/%A/%a-%B.%b", False, PLAIN, 0, "1620000000/192.168.1.100/12345-93.184.216.34.80"),
+        ("%A/%a", False, PLAIN, 3, "192.168.1.100/12345c0003"),
+        ("%A/%a", True, PLAIN, 3, "192.168.1.100/1620000000T12345c0003"),
+        ("%%/%%A", False, PLAIN, 0, "%/%A"),
+        # a folder always has a name
+        ("%V/%A", False, PLAIN, 0, "_/192.168.1.100"),
+        ("%V/%A", True, TAGGED, 0, "10.20/1620000000T192.168.1.100"),
+        (".%V/..%V/%V%V/x", False, PLAIN, 0, "._/.._/_/x"),
+        (".%V/..%V/%V%V/x", False, TAGGED, 0, ".10.20/..10.20/10.2010.20/x"),
+        ("a%V/x", False, PLAIN, 0, "a/x"),
+        ("a/%V", False, PLAIN, 0, "a/"),
     ],
 )
 def test_a_name(name_format: str | None, timestamp: bool, ends: Endpoints, counter: int, expected: str) -> None:
@@ -76,7 +89,9 @@ def test_the_longest_name_is_known_beforehand() -> None:
     for code, most in NAME_CODES.items():
         for opened in (-(2**63), 2**63 - 1):
             assert len(Names("%" + code, timestamp=False).name(widest, opened, 0)) <= most
-    assert LONGEST_NAME + len("conflicts-" + provisional(2**48 + 1) + "@" + str(2**63)) <= 255
+    suffix = provisional(2**48 + 1)  # twice: another file can have the name
+    for more in ("conflicts-" + suffix, suffix + "@" + str(2**62)):
+        assert LONGEST_NAME + len("9223372036T" + "c9999999" + more + suffix) <= 255
 
 
 # --------------------------------------------------------------------------- keys
@@ -137,7 +152,102 @@ def test_default_names_stay_in_the_folder(
         assert re.fullmatch(r"[A-Za-z0-9._:@~-]+", whole)
         assert whole not in {".", ".."}
         assert len(whole) <= 255
-        assert _OURS.fullmatch(whole)
+        assert Pattern(None, timestamp=timestamp).is_file(whole)
+
+
+# --------------------------------------------------------------------------- formats
+
+parts_of_formats = st.lists(
+    st.sampled_from(
+        ["%A", "%a", "%B", "%b", "%T", "%V", "%%", ".", "..", "_", "~", "c", "@1", "-", "T", "é", "/", "/"]
+    ),
+    min_size=1,
+    max_size=9,
+).map("".join)
+
+
+@st.composite
+def formats(draw: st.DrawFn) -> str:
+    """One that the command line lets pass."""
+    text = draw(parts_of_formats)
+    try:
+        check_name_format(text)
+    except UsageError:
+        text = text.replace("/", "")
+        text = f"x{text}" if len(text) < 40 else "x"
+    return text
+
+
+@given(formats(), flows(), st.integers(0, 9999), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.integers(2, 2**48))
+def test_names_by_a_format_stay_in_the_folder(
+    name_format: str, flow: tuple[list[int], int], counter: int, opened: int, timestamp: bool, stream: int
+) -> None:
+    """Relative, each component one that a folder can hold, and short enough; the output folder knows every file and
+    every folder for one of ours."""
+    name = Names(name_format, timestamp=timestamp).name(endpoints(*flow), opened, counter)
+    pattern = Pattern(name_format, timestamp=timestamp)
+    folders, _, last = name.rpartition("/")
+    assert name.count("/") == name_format.count("/") == pattern.depth
+    suffix = provisional(stream)
+    for whole in (last, last + suffix, f"{last}{suffix}@{stream}", f"conflicts-{last}{suffix}{suffix}"):
+        path = f"{folders}/{whole}" if folders else whole
+        assert pattern.fits(path)
+        parts = path.split("/")
+        if whole != last:
+            assert {"", ".", ".."}.isdisjoint(parts)
+        assert all(len(part.encode()) <= 255 for part in parts)
+    for level, folder in enumerate(folders.split("/") if folders else []):
+        assert folder not in {"", ".", ".."}
+        assert pattern.is_folder(level, folder)
+        assert pattern.is_folder(level, folder + "~")
+
+
+@given(formats(), st.booleans(), st.text("0123456789.:abcxT_~@c-/", max_size=40))
+def test_a_pattern_is_what_its_regular_expression_says(name_format: str, timestamp: bool, name: str) -> None:
+    """The slow twin: the whole format as one expression, which says the same of short names."""
+    texts = {
+        "A": r"(\d{1,3}(\.\d{1,3}){3}|(?=[^/]*:[^/]*:)[0-9a-f:.]{2,39})", "a": r"\d{1,5}", "%": "%",
+        "T": r"-?\d{1,11}", "V": r"(\d{1,4}(\.\d{1,4}){0,3})?",
+    }  # fmt: skip
+    texts |= {"B": texts["A"], "b": texts["a"]}
+    *_, last = name_format.split("/")
+    body = re.sub(r"%(.)|([^%])", lambda found: texts[found[1]] if found[1] else re.escape(found[2]), last)
+    ahead = r"-?\d{1,11}T" if timestamp else ""
+    ending = r"(c\d{4,})?(~\d+(\.1)?)*(@\d+(~\d+(\.1)?)?)?"
+    # a lookahead of an address must not see beyond it, which one expression cannot say: names without two colons
+    if name.count(":") < 2:
+        expected = re.fullmatch(f"(conflicts-)?{ahead}{body}{ending}", name) is not None
+        assert Pattern(name_format, timestamp=timestamp).is_file(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name_format", "timestamp", "foreign"),
+    [
+        ("%A", False, ["", "10.0.0", "10.0.0.1 ", "10.0.0.1\n", "x", "10.0.0.1.bak", "c0001", "1:2", "1T10.0.0.1"]),
+        ("%A", False, ["١.0.0.1", "10.0.0.1.", "10.0.0.1/", "10.0.0.1/x", "x/10.0.0.1"]),
+        ("%A", True, ["10.0.0.1", "T10.0.0.1", "5T"]),
+        ("flow", False, ["flo", "flows", "Flow", "flowc1", "flow~", "flow~x", "flow@", "xconflicts-flow", "~1"]),
+        ("%T/%A", False, ["10.0.0.1", "5", "x/10.0.0.1", "5/x", "5/1.1.1.1/x", "/1.1.1.1", "5~~/1.1.1.1", "_/1.1.1.1"]),
+        ("%V/%a", False, ["/5", "./5", "../5", "__/5", "10./5", "._/5"]),
+        ("a.b", False, ["axb"]),
+    ],
+)  # fmt: skip
+def test_what_a_format_did_not_make(name_format: str, timestamp: bool, foreign: list[str]) -> None:
+    """Names that come near, and folders: of a file's path only its folders fit beside it."""
+    pattern = Pattern(name_format, timestamp=timestamp)
+    folders = {"5"} if name_format.startswith("%T/") else set()
+    assert {name for name in foreign if pattern.fits(name)} == folders
+
+
+@pytest.mark.parametrize(
+    ("name_format", "name"),
+    [("%a1" * 30, "1" * 254 + "x"), ("%V" * 9, "1." * 127), ("%A.%A.%A.%A", "1." * 127), (None, "1." * 127 + "-")],
+)
+def test_no_name_takes_long_to_judge(name_format: str | None, name: str) -> None:
+    """Names in a shared folder are chosen by others; to judge one takes milliseconds, whatever it is."""
+    begin = time.process_time()
+    assert not Pattern(name_format, timestamp=True).is_file(name)
+    assert time.process_time() - begin < 1
 
 
 def test_texts_of_addresses() -> None:
