@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pipeline.errors import OutputError
 
-_SPACE = "free some space there, or choose another folder with -o"
-_RIGHTS = "choose a folder that you may write to with -o"
+_SPACE = "free some space there, or choose another folder"
+_RIGHTS = "choose a folder that you may write to"
 _HINTS = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
@@ -29,7 +29,7 @@ _HINTS = {
     errno.ENOENT: "the folder must exist",
     errno.ENOTDIR: "a part of the path is no folder",
     errno.EMFILE: "raise the number of open files with ulimit -n",
-    errno.EIO: "the disk reports an error; choose another one with -o",
+    errno.EIO: "the disk reports an error; choose another one",
 }
 
 
@@ -50,7 +50,7 @@ def check_target(path: Path) -> None:
     except OSError as error:
         raise output_error("look at", path, error) from error
     if not stat.S_ISREG(mode):
-        raise OutputError(f"{path} is not a plain file", "give the report the name of a plain file with -X")
+        raise OutputError(f"{path} is not a plain file", "give the name of a plain file, or of none yet")
 
 
 def create(path: Path) -> int:
