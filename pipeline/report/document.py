@@ -59,14 +59,15 @@ class Creator:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One capture file, or an interface, and how far it was read."""
+    """One capture file, or a pipe, and what of it could not be read."""
 
     name: str
-    size: int | None  # bytes; None for what has no size
-    format: str  # as Source.format says
+    size: int | None  # bytes on disk; None for what has no size
+    length: int  # bytes of the capture that were read, after decompression
+    format: str  # as Reader.format says
     packets: int
-    fault_offset: int | None = None  # everything before it was read; bytes
-    problem: str | None = None
+    faults: Sequence[tuple[int, int, str]] = ()  # offset in the capture, bytes that are no packets, problem
+    more_faults: int = 0  # that are not listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def tail(outcome: Outcome) -> bytes:
     counters = "".join(
         f"<tcpflow:counter{attributes({'name': name, 'value': value})}/>\n" for name, value in outcome.counters.items()
     )
-    inputs = "".join(f"<tcpflow:input{attributes(asdict(each))}/>\n" for each in outcome.inputs)
+    inputs = "".join(map(_input, outcome.inputs))
     lines = [
         f"<rusage>{usage}</rusage>",
         f"<tcpflow:configuration{_checked(outcome.options)}/>",
@@ -134,6 +135,18 @@ def tail(outcome: Outcome) -> bytes:
         "</dfxml>",
     ]
     return _encoded(lines)
+
+
+def _input(source: Input) -> str:
+    facts = asdict(source)
+    faults = "".join(
+        f"<tcpflow:fault{attributes({'offset': offset, 'length': length, 'problem': problem})}/>\n"
+        for offset, length, problem in facts.pop("faults")
+    )
+    if not facts["more_faults"]:
+        del facts["more_faults"]
+    end = f">\n{faults}</tcpflow:input>\n" if faults else "/>\n"
+    return f"<tcpflow:input{attributes(facts)}{end}"
 
 
 def _execution(execution: Execution) -> str:

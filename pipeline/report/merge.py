@@ -13,9 +13,9 @@ the files, and ``merge`` makes the rows agree.
 
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from pipeline.report.fragments import INDEX, index_path
 from pipeline.report.placing import beside, check_target, create, output_error, place, remove, write_all
 from pipeline.report.rows import settle_name
 from workers.contract import U16, U64, Bools
+
+Settle: TypeAlias = Callable[[bytes, bool], bytes]
+"""Makes the names in a row final: the row, and whether the names of its stream are plain."""
 
 _PIECES = 1024  # of one writev: IOV_MAX on Linux
 _COPIED = 1 << 18  # bytes of rows held at a time because their names are settled
@@ -74,7 +77,14 @@ def plain_streams(index: Index) -> U64:
     return index.stream[first_of_each(index.name, index.stream)]
 
 
-def merge(fragments: Sequence[Path], out: Path, head: bytes, tail: bytes, plain: U64 | None = None) -> int:
+def merge(
+    fragments: Sequence[Path],
+    out: Path,
+    head: bytes,
+    tail: bytes,
+    plain: U64 | None = None,
+    settle: Settle = settle_name,
+) -> int:
     """Makes the report ``out`` and returns how many rows it has.
 
     A plain file of that name is replaced at the end, and stays as it was on failure; whether it may be
@@ -88,7 +98,7 @@ def merge(fragments: Sequence[Path], out: Path, head: bytes, tail: bytes, plain:
     descriptor = create(made)
     try:
         try:
-            write_rows(descriptor, fragments, index, plain, head, tail)
+            write_rows(descriptor, fragments, index, plain, head, tail, settle)
         finally:
             os.close(descriptor)
         place(made, out)
@@ -101,18 +111,24 @@ def merge(fragments: Sequence[Path], out: Path, head: bytes, tail: bytes, plain:
 
 
 def write_rows(
-    descriptor: int, fragments: Sequence[Path], index: Index, plain: U64 | None, head: bytes, tail: bytes
+    descriptor: int,
+    fragments: Sequence[Path],
+    index: Index,
+    plain: U64 | None,
+    head: bytes,
+    tail: bytes,
+    settle: Settle = settle_name,
 ) -> None:
     """Head, rows and tail to an open file, or a pipe. Raises OSError."""
     chosen = plain_streams(index) if plain is None else plain
     views = [_mapped(fragment) for fragment in fragments]
     write_all(descriptor, [head])
-    for pieces in _pieces(index, views, np.isin(index.stream, chosen)):
+    for pieces in _pieces(index, views, np.isin(index.stream, chosen), settle):
         write_all(descriptor, pieces)
     write_all(descriptor, [tail])
 
 
-def _pieces(index: Index, views: list[memoryview], plain: Bools) -> Iterator[list[bytes | memoryview]]:
+def _pieces(index: Index, views: list[memoryview], plain: Bools, settle: Settle) -> Iterator[list[bytes | memoryview]]:
     """The rows in order, up to 1,024 pieces at a time; neighbours in one fragment are one piece."""
     first, last = _stretches(index)
     stops = index.offset + index.length
@@ -123,11 +139,11 @@ def _pieces(index: Index, views: list[memoryview], plain: Bools) -> Iterator[lis
         rows = zip(*(column.tolist() for column in columns), strict=True)
         pieces: list[bytes | memoryview] = []
         copied = 0
-        for fragment, start, stop, settle, drop in rows:
+        for fragment, start, stop, provisional, drop in rows:
             piece = views[fragment][start:stop]
-            if settle:
+            if provisional:
                 copied += len(piece)
-                pieces.append(settle_name(bytes(piece), drop))
+                pieces.append(settle(bytes(piece), drop))
             else:
                 pieces.append(piece)
             if copied >= _COPIED:

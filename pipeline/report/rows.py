@@ -87,7 +87,7 @@ class StreamRecord(NamedTuple):
 NO_IMAGES: Final[Mapping[int, str]] = {}
 
 CONFLICTS: Final = "conflicts-"
-"""In front of a stream's name: the file of the bytes that lost."""
+"""In front of the last component of a stream's name: the file of the bytes that lost."""
 
 _OPEN, _CLOSE = "\x01", "\x02"
 _PROVISIONAL = re.compile(b"\x01[^\x02]*\x02")
@@ -149,6 +149,60 @@ def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_
         )  # fmt: skip
         rows.append(row.encode())
     return rows
+
+
+def format_shared(
+    files: Sequence[StreamRecord],
+    flows: Sequence[Sequence[tuple[int, StreamRecord]]],
+    images: Mapping[int, str] = NO_IMAGES,
+) -> list[bytes]:
+    """One row a file that several streams share (-R), with a flow element of each of them.
+
+    ``files`` tell what the file and its parts are; ``flows`` (base, record) its streams, in their order,
+    offsets counting from each stream's first byte, which lies at ``base`` of the file. In the row all
+    offsets are the file's.
+    """
+    rows = format_rows(files, images)
+    for i, (file, mine) in enumerate(zip(files, flows, strict=True)):
+        if len(mine) > 1:
+            moved = [_moved(record, base, file) for base, record in mine]
+            flow = [row[slice(*_flow_element(row))] for row in format_rows(moved, images)]
+            for k, (base, _) in enumerate(mine):
+                flow[k] = flow[k].replace(_FLOW, b"%b file_offset='%d'" % (_FLOW, base), 1) if base else flow[k]
+            begin, end = _flow_element(rows[i])
+            rows[i] = rows[i][:begin] + b"\n".join(flow) + rows[i][end:]
+    return rows
+
+
+_FLOW: Final = b"<tcpflow:tcpflow"
+
+
+def _flow_element(row: bytes) -> tuple[int, int]:
+    """Where the first file's flow element lies in its row: nothing that could be mistaken for it is unescaped."""
+    return row.index(_FLOW), row.index(b"</fileobject>")
+
+
+def _moved(record: StreamRecord, base: int, file: StreamRecord) -> StreamRecord:
+    """The record as its flow element in the row of ``file`` wants it, offsets being those of the file."""
+    return record._replace(
+        filename=file.filename,
+        suffix=file.suffix,
+        runs=_clipped(moved_runs(record.runs, base), 0, file.parts[0].offset if file.parts else None),
+        conflicts=[conflict._replace(offset=conflict.offset + base) for conflict in record.conflicts],
+        parts=(),
+        md5=None,
+    )
+
+
+def conflicts_name(name: str) -> str:
+    """The file of the bytes that lost in a stream's file ``name``: it stands beside it."""
+    at = name.rfind("/") + 1
+    return name[:at] + CONFLICTS + name[at:]
+
+
+def moved_runs(runs: Sequence[Run], by: int) -> list[Run]:
+    """The runs, ``by`` bytes further into the file."""
+    return [(offset + by, length, image, place) for offset, length, image, place in runs]
 
 
 def settle_name(row: bytes, plain: bool) -> bytes:
@@ -233,11 +287,11 @@ def _extended(record: StreamRecord, images: Mapping[int, str], stamps: str) -> t
 
 def _marked(name: str, record: StreamRecord) -> str:
     """A name of the stream, escaped, its provisional suffix between the two marks."""
-    before = CONFLICTS if name.startswith(CONFLICTS + record.filename) else ""
-    if not record.suffix or not name.startswith(before + record.filename):
+    beside = conflicts_name(record.filename)
+    start = beside if name.startswith(beside) else record.filename
+    if not record.suffix or not name.startswith(start):
         return escape(name)
-    stem = before + record.filename.removesuffix(record.suffix)
-    behind = name[len(before + record.filename) :]
+    stem, behind = start.removesuffix(record.suffix), name[len(start) :]
     return escape(stem) + _OPEN + escape(record.suffix) + _CLOSE + escape(behind)
 
 

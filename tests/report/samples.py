@@ -82,7 +82,7 @@ def outcome(*inputs: Input) -> Outcome:
     return Outcome(
         usage=Usage(0.5, 0.25, 17500, 1765, 1, 0, 2168, 1536, 1.125),
         options={"md5": True, "overlap": "first", "stream_bytes": None},
-        inputs=inputs or [Input("a.pcap", 1000, "pcap, little endian, microseconds", 12)],
+        inputs=inputs or [Input("a.pcap", 1000, 1000, "pcap, little endian, microseconds", 12)],
         totals={"total_flows": 2, "total_packets": 12},
         counters={"malformed.ip_truncated": 3},
         processes={"workers": 1, "writers": 2},

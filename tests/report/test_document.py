@@ -21,8 +21,8 @@ BYTES = bytes(range(256)).decode("utf-8", "surrogateescape")
 def test_what_a_reader_finds() -> None:
     """Program, libraries, run, inputs with their faults, usage, options and totals are in the report."""
     inputs = [
-        Input("a.pcap", 10, "pcap", 3),
-        Input("b", None, "pcapng", 0, 7, "the file ends inside a block"),
+        Input("a.pcap", 10, 30, "gzip, pcap", 3),
+        Input("b", None, 20, "pcapng", 0, [(7, 2, "no block"), (12, 0, "the file ends inside a block")], 9),
     ]
     rows = b"".join(format_rows([record()], {0: "a.pcap"}))
     found = read(head(creator(), ["a.pcap", "b"]) + rows + tail(outcome(*inputs)))
@@ -37,9 +37,10 @@ def test_what_a_reader_finds() -> None:
         ("configuration", {"md5": "true", "overlap": "first"}),
         ("processes", {"workers": "1", "writers": "2"}),
         ("sources", {}),
-        ("input", {"name": "a.pcap", "size": "10", "format": "pcap", "packets": "3"}),
-        ("input", {"name": "b", "format": "pcapng", "packets": "0", "fault_offset": "7",
-                   "problem": "the file ends inside a block"}),
+        ("input", {"name": "a.pcap", "size": "10", "length": "30", "format": "gzip, pcap", "packets": "3"}),
+        ("input", {"name": "b", "length": "20", "format": "pcapng", "packets": "0", "more_faults": "9"}),
+        ("fault", {"offset": "7", "length": "2", "problem": "no block"}),
+        ("fault", {"offset": "12", "length": "0", "problem": "the file ends inside a block"}),
         ("summary", {"total_flows": "2", "total_packets": "12"}),
         ("counter", {"name": "malformed.ip_truncated", "value": "3"}),
     ]  # fmt: skip
@@ -49,7 +50,7 @@ def test_the_schema() -> None:
     """A report validates against the published DFXML schema, with inputs or without any."""
     schema = etree.XMLSchema(etree.parse(str(shared_or_skip() / "dfxml" / "dfxml.xsd")))
     for names in ([], ["a.pcap", BYTES]):
-        inputs = [Input(name, 1, BYTES, 2, 3, BYTES) for name in names]
+        inputs = [Input(name, 1, 2, BYTES, 3, [(4, 5, BYTES)] * count, count) for count, name in enumerate(names)]
         rows = b"".join(format_rows([record(filename=BYTES)], {0: "a.pcap"}))
         schema.assertValid(etree.fromstring(head(creator(BYTES, BYTES), names) + rows + tail(outcome(*inputs))))
 
@@ -59,15 +60,16 @@ def test_the_schema() -> None:
 @example("</command_line></execution_environment>")
 def test_any_text_is_held(text: str) -> None:
     """A command line, user or file name of any bytes neither breaks the report nor is lost in it."""
-    fault = Input(text, 1, text, 2, 3, text)
-    found = read(head(creator(text, text), [text]) + tail(outcome(fault)))
-    plain = read(head(creator(), ["a"]) + tail(outcome(Input("a", 1, "b", 2, 3, "c"))))
+    damaged = Input(text, 1, 2, text, 3, [(4, 5, text)])
+    found = read(head(creator(text, text), [text]) + tail(outcome(damaged)))
+    plain = read(head(creator(), ["a"]) + tail(outcome(Input("a", 1, 2, "b", 3, [(4, 5, "c")]))))
     assert found.elements == plain.elements
     assert unescape(found.tags["command_line"]) == text
     assert unescape(found.tags["username"]) == text
     assert [unescape(name) for name in found.images] == [text]
-    (shown,) = [attributes for tag, attributes in found.foreign if tag == "input"]
-    assert unescape(shown["problem"]) == text
+    shown = dict(found.foreign)
+    assert unescape(shown["input"]["format"]) == text
+    assert unescape(shown["fault"]["problem"]) == text
 
 
 @pytest.mark.parametrize("name", ["", "a b", "1st", "a='1' b", "é"])

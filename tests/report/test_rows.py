@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from pipeline.report.document import head, tail
-from pipeline.report.rows import Conflict, Part, StreamRecord, format_rows, settle_name
+from pipeline.report.rows import (
+    Conflict,
+    Part,
+    StreamRecord,
+    conflicts_name,
+    format_rows,
+    format_shared,
+    settle_name,
+)
 from pipeline.report.text import escape, timestamps
 from tests.report.reader import FOREIGN, NAMESPACE, FileObject, read
 from tests.report.samples import MD5, creator, outcome, record, records
@@ -73,10 +81,10 @@ def twin(item: StreamRecord, images: dict[int, str], plain: bool) -> list[etree.
             return name
         return item.filename[: -len(item.suffix)] + name[len(item.filename) :]
 
-    where = {}  # byte of the stream: (slab, place) where a run begins, None inside of one
-    for offset, length, slab, place in item.runs:
+    where = {}  # byte of the stream: (image, place) where a run begins, None inside of one
+    for offset, length, image, place in item.runs:
         where |= dict.fromkeys(range(offset, offset + length))
-        where[offset] = (slab, place)
+        where[offset] = (image, place)
     first, last = timestamps([item.first_ns, item.last_ns])
     starts = [0, *(part.offset for part in item.parts), 1 << 62]
     listed = [Part(item.filename, 0, item.size, item.md5), *item.parts]
@@ -120,13 +128,13 @@ def byte_runs(
     while at < top:
         end = at + 1
         if at in here:
-            slab, place = here[at] or (None, None)
+            image, place = here[at] or (None, None)
             while end < top and end in here and here[end] is None:
                 end += 1
-            known = slab in images
+            known = image in images
             add(parent, "byte_run", file_offset=at, img_offset=place if known else None, len=end - at)
             if known:
-                sources.append((at, images[slab]))
+                sources.append((at, images[image]))
         else:
             while end < top and end not in here:
                 end += 1
@@ -289,6 +297,57 @@ def test_provisional_names() -> None:
     plain = [b"".join(match) for match in names.findall(settle_name(row, plain=True))]
     assert kept == [b"n~7", b"n~7", b"n~7.conflicts", b"n~7@90"]
     assert plain == [b"n", b"n~7", b"n.conflicts", b"n@90"]
+
+
+def test_conflicts_lie_beside_their_stream() -> None:
+    """The file of the losing bytes lies in the folder of its stream's, and loses the suffix with it."""
+    item = record(filename="a/b/n~7", suffix="~7", conflict_file=conflicts_name("a/b/n~7"))
+    assert item.conflict_file == "a/b/conflicts-n~7"
+    (row,) = format_rows([item])
+    assert b"conflict_file='a/b/conflicts-n'" in settle_name(row, plain=True)
+    assert b"conflict_file='a/b/conflicts-n~7'" in settle_name(row, plain=False)
+
+
+# --------------------------------------------------------------------------- -R
+
+
+def test_a_file_of_several_streams() -> None:
+    """One fileobject, the file's size and runs, and a flow element each with its place; all offsets are the file's."""
+    lost = Conflict(3, 4, 9, MD5, MD5, 0)
+    whole = record(2, size=150, md5=MD5, runs=((0, 100, 0, 40), (100, 20, 1, 7), (130, 20, 1, 90)))
+    later = record(8, size=50, runs=((0, 20, 1, 7), (30, 20, 1, 90)), conflicts=(lost,), conflict_file="conflicts-n")
+    (row,) = format_shared([whole], [[(0, record(2)), (100, later)]], IMAGES)
+    (file,) = read(document([row])).files
+    assert (file.tags["filesize"], file.id, file.hashes) == ("150", 2, {"md5": MD5})
+    assert [(run["file_offset"], run["len"]) for run in file.runs] == [
+        ("0", "100"), ("100", "20"), ("120", "10"), ("130", "20"),
+    ]  # fmt: skip
+    first, second, conflict = file.foreign
+    assert [first[0], second[0], conflict[0]] == ["tcpflow", "tcpflow", "conflict"]
+    assert ("file_offset" in first[1], second[1]["file_offset"]) == (False, "100")
+    assert (first[1]["connection"], second[1]["connection"]) == ("1", "4")
+    assert (first[1]["image"], second[1]["image"]) == ("a.pcap", "b & c.pcap")
+    assert "conflict_file" not in first[1]
+    assert (conflict[1]["offset"], conflict[1]["side_offset"]) == ("103", "0")
+
+
+@settings(deadline=None)
+@given(st.lists(records(), min_size=1, max_size=4), st.integers(1, 1 << 40), st.sampled_from([{}, IMAGES]))
+@example([record(2, suffix="2.80"), record(4)], 100, IMAGES)
+def test_shared_rows_hold_all_their_flows(
+    schema: etree.XMLSchema, items: list[StreamRecord], base: int, images: dict[int, str]
+) -> None:
+    """Whatever the records: valid, one flow element each in their order; a file of one stream has the row it had."""
+    mine = [(i * base, item) for i, item in enumerate(items)]
+    (row,) = format_shared([items[0]], [mine], images)
+    if len(items) == 1:
+        assert [row] == format_rows(items, images)
+    whole = document([row])
+    schema.assertValid(etree.fromstring(whole))
+    file = read(whole).files[0]
+    told = [attributes for tag, attributes in file.foreign if tag == "tcpflow"]
+    assert [int(each["connection"]) for each in told] == [item.stream >> 1 for item in items]
+    assert [int(each.get("file_offset", 0)) for each in told] == [i * base for i in range(len(items))]
 
 
 @pytest.mark.parametrize("byte", [*range(0x20), 0x7F, 0x80, 0xFF, *b"<>&'\"\\%"])
