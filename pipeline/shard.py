@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.decode.kernels import Decoded
 from pipeline.source.records import Records
-from workers.contract import I64, KEY_WORDS, U8, U32, U64, Bools, Key, PacketBatch
+from workers.contract import I64, KEY_WORDS, U8, U32, U64, Bools, Extents, Key, PacketBatch
 from workers.limits import SECOND
 
 CLOCK_STEP_NS: Final = 60 * SECOND
@@ -144,7 +144,7 @@ def _first_equal(hashes: U64) -> I64:
 
 def split(
     number: int,
-    slab: int,
+    extents: Extents,
     records: Records,
     decoded: Decoded,
     first_packet: int,
@@ -166,7 +166,7 @@ def split(
     if row.size != time.size:
         time, captured, length, now = time.take(row), captured.take(row), length.take(row), now.take(row)
     whole = PacketBatch(
-        number=number, slab=slab, clock=int(clock[-1]),
+        number=number, clock=int(clock[-1]), extents=extents,
         keys=keys.take(first, axis=0), hashes=hashes, shards=(hashes >> _SHARD_SHIFT).astype(np.uint8),
         flow=flow, packet=row.view(np.uint64) + np.uint64(first_packet), time=time, lag=now - time,
         seq=decoded.seq, ack=decoded.ack, flags=decoded.flags, side=side, start=decoded.start,

@@ -13,7 +13,7 @@ from pipeline.config import DEFAULT_HASH_KEY
 from pipeline.decode.kernels import Decoded, decode
 from pipeline.shard import distinct_flows, flow_hash, flow_keys, packet_clock, split
 from tests.decode.shapes import ALL, VALID, laid_out
-from workers.contract import I64, U64, PacketBatch
+from workers.contract import I64, NO_EXTENTS, U64, Extents, PacketBatch
 
 # --------------------------------------------------------------------------- packet clock
 
@@ -242,9 +242,10 @@ def rows_of(batch: PacketBatch) -> list[tuple[object, ...]]:
 def test_split_fills_the_columns() -> None:
     """Each column of the one worker's batch is what contract.py says of the packet."""
     records, decoded, clock = a_batch(200, 1)
-    (batch,) = split(5, 3, records, decoded, 1000, clock, 1, DEFAULT_HASH_KEY)
+    extents = Extents(np.array([7], np.uint64), np.array([3], np.uint64))
+    (batch,) = split(5, extents, records, decoded, 1000, clock, 1, DEFAULT_HASH_KEY)
     keys, side = flow_keys(decoded)
-    assert [5, 3, clock[-1]] == [batch.number, batch.slab, batch.clock]
+    assert (batch.number, batch.extents, batch.clock) == (5, extents, clock[-1])
     assert (keys[:, :].tolist(), side.tolist()) == (batch.keys[batch.flow].tolist(), batch.side.tolist())
     assert flow_hash(batch.keys, DEFAULT_HASH_KEY).tolist() == batch.hashes.tolist()
     assert [h >> 56 for h in batch.hashes.tolist()] == batch.shards.tolist()
@@ -269,8 +270,8 @@ def test_split_deals_every_packet_to_its_shards_worker(workers: int) -> None:
     """Each packet reaches worker ``shard % N``, in order, the same for any N; flows are numbered as they
     appear."""
     records, decoded, clock = a_batch(400, workers)
-    (whole,) = split(0, 0, records, decoded, 1, clock, 1, 99)
-    batches = split(0, 0, records, decoded, 1, clock, workers, 99)
+    (whole,) = split(0, NO_EXTENTS, records, decoded, 1, clock, 1, 99)
+    batches = split(0, NO_EXTENTS, records, decoded, 1, clock, workers, 99)
     assert len(batches) == workers
     for worker, batch in enumerate(batches):
         assert {name: getattr(batch, name).dtype for name in DTYPES} == DTYPES
@@ -285,5 +286,5 @@ def test_split_deals_every_packet_to_its_shards_worker(workers: int) -> None:
 def test_split_of_a_batch_without_segments(workers: int) -> None:
     """Every worker still hears of the batch: its number and its clock."""
     slab, records = laid_out([VALID["vlan"]._replace(link=65535)] * 3)
-    batches = split(9, 0, records, decode(slab, records), 1, packet_clock(records.time, None), workers, 0)
+    batches = split(9, NO_EXTENTS, records, decode(slab, records), 1, packet_clock(records.time, None), workers, 0)
     assert [(9, 2 * SECOND, 0, 0)] * workers == [(b.number, b.clock, b.packet.size, len(b.keys)) for b in batches]

@@ -32,5 +32,7 @@ Decisions that are not obvious from one file:
   counted as ``not_data``, a term that the accounting identity has besides those of its first draft.
 - A segment that is far (16 MiB) from a closed connection's bytes begins a new one: half of all random
   initial sequence numbers lie within the 1 GiB window of the old.
+- What appends later connections to the file of the first (-R) is the table: it knows where the one before
+  ended when the next one opens, which a writer learns only later in the same batch.
 - Of a SYN that waits for its SYN-ACK on a tuple in use, data (TCP Fast Open) is not kept.
 """

@@ -15,8 +15,7 @@ from typing import NamedTuple, TypeAlias
 class Origin(NamedTuple):
     """Where a range's first byte was captured, and when the hole below the range was first seen."""
 
-    slab: int
-    place: int
+    place: int  # address
     packets: int  # the connection's, by then
     clock: int  # ns, packet clock
 

@@ -3,7 +3,7 @@
 Knows: the columns of every table, their dtypes and units, the layout of a flow key.
 Does not know: files, sockets, names, how anything is computed.
 Invariant: all columns of one table have the same length, and a payload is always a reference
-(slab, start, size) into a mapped file, never bytes.
+(address, size), never bytes.
 
 Coordinates. A *packet number* counts every record of the input from 1, over all its files.
 A *connection* is known by the packet number of its first packet. A *stream* is one direction of a
@@ -11,6 +11,9 @@ connection: ``connection << 1 | direction``, direction 0 being that of the conne
 An *offset* is a signed 64-bit distance from the sequence number at which the stream was first
 believed to start; it never shifts. ``Rebases`` moves the stream's origin below 0 when an earlier
 byte turns up in the reorder window, so a byte's place in the file is ``offset - origin``.
+An *address* says where a byte was captured: the number of its input above bit 48, and below it the
+byte's offset in that input, after decompression. ``Extents`` says where the bytes of an input that
+cannot be mapped can be read as long as the batch is under way.
 """
 
 from enum import IntEnum, IntFlag
@@ -27,6 +30,13 @@ I64: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 END_OF_INPUT: Final = -1
+
+INPUT_SHIFT: Final = 48
+"""An address is ``input << INPUT_SHIFT | offset``."""
+
+MOST_INPUTS: Final = 1 << 16
+
+OFFSET_MASK: Final = (1 << INPUT_SHIFT) - 1
 
 SHARDS: Final = 256
 """Virtual shards. Worker ``shard % N`` and writer ``shard % M`` serve one."""
@@ -61,6 +71,17 @@ class Key(IntEnum):
 KEY_WORDS: Final = len(Key)
 
 
+class Extents(NamedTuple):
+    """Where spooled bytes lie while a batch is under way. Columns of equal length e, usually 0 or 1.
+
+    The bytes from ``start`` on lie in the spool from ``place`` on, up to the next extent's start or
+    further; an address below the first start of its input lies in the input itself, which can be mapped.
+    """
+
+    start: U64  # address, rising
+    place: U64
+
+
 class PacketBatch(NamedTuple):
     """TCP segments of one stretch of the input, for one worker. Columns of equal length n.
 
@@ -72,8 +93,8 @@ class PacketBatch(NamedTuple):
     """
 
     number: int  # of the batch, from 0; the same for every worker's part of it
-    slab: int  # which mapped file ``start`` points into
     clock: int  # ns; the packet clock at the end of the stretch, other workers' packets included
+    extents: Extents
     keys: U64  # (u, 6), see Key
     hashes: U64  # (u,) keyed hash of the key
     shards: U8  # (u,) virtual shard
@@ -85,12 +106,15 @@ class PacketBatch(NamedTuple):
     ack: U32
     flags: U8
     side: U8
-    start: U64  # place of the payload's first byte in the slab
+    start: U64  # address of the payload's first byte
     size: U32  # payload bytes, as IP counts them
     missing: U32  # payload bytes that the capture cut off
     mac: U16  # how far before ``start`` the two 6-byte MAC addresses stand; 0: there are none
     length: U32  # frame bytes on the wire
     clipped: U32  # frame bytes that the capture cut off
+
+
+NO_EXTENTS: Final = Extents(np.empty(0, np.uint64), np.empty(0, np.uint64))
 
 
 class Opened(NamedTuple):
@@ -102,8 +126,9 @@ class Opened(NamedTuple):
     side: U8  # 0: the key's endpoint a is the source
     counter: U32  # how many connections with payload this tuple had before
     time: I64  # ns; the connection's first packet
-    start: U64  # place of the first payload byte
+    start: U64  # address of the first payload byte
     mac: U16
+    base: I64  # place in the file of the stream's origin: with -R the end of the connection before
 
 
 class Data(NamedTuple):
@@ -152,6 +177,7 @@ class Gaps(NamedTuple):
     offset: I64
     size: I64
     reason: U8  # GapReason
+    packet: U64  # the one that made it clear; 0: the stream is closed
 
 
 class Rebases(NamedTuple):
@@ -177,8 +203,16 @@ class Runs(NamedTuple):
     shard: U8
     offset: I64
     size: I64
-    slab: U16
-    start: U64
+    start: U64  # address
+
+
+class Untakens(NamedTuple):
+    """Packets with payload of which no stream took a byte. Only when they are asked for."""
+
+    stream: U64
+    shard: U8
+    packet: U64
+    reason: U8  # Untaken
 
 
 class Closed(NamedTuple):
@@ -208,14 +242,42 @@ class Closed(NamedTuple):
     reason: U8  # CloseReason
 
 
+class Connections(NamedTuple):
+    """A connection is over, whether it had payload or not: what was seen of it. Only when they are asked for.
+
+    Columns whose names begin with ``back_`` are of direction 1, their namesakes of direction 0. A stream's row
+    of Closed comes before the row of its connection, and repeats what this one says of it.
+    """
+
+    stream: U64  # connection << 1
+    shard: U8
+    key: U64  # (k, 6)
+    side: U8  # which endpoint of the key sent the first packet; 0: a
+    state: U16  # Progress
+    reason: U8  # CloseReason
+    first: I64  # ns; the earliest packet
+    last: I64  # ns; the latest
+    flags: U16  # Completeness
+    packets: I64
+    length: I64  # frame bytes on the wire
+    clipped: I64  # frame bytes that the capture cut off
+    seen: I64  # payload bytes captured
+    back_flags: U16
+    back_packets: I64
+    back_length: I64
+    back_clipped: I64
+    back_seen: I64
+
+
 class EventBatch(NamedTuple):
     """What one worker says about one PacketBatch. Tables that hold nothing are None.
 
-    To be applied in this order: opened, rebases, parts, data, overlaps, gaps, frontiers, runs, closed.
+    To be applied in this order: opened, rebases, parts, data, overlaps, gaps, frontiers, untaken, runs,
+    closed, connections.
     """
 
     number: int  # of the batch; END_OF_INPUT for what the end of the input causes
-    slab: int
+    extents: Extents
     opened: Opened | None = None
     rebases: Rebases | None = None
     parts: Parts | None = None
@@ -223,8 +285,10 @@ class EventBatch(NamedTuple):
     overlaps: Overlaps | None = None
     gaps: Gaps | None = None
     frontiers: Frontiers | None = None
+    untaken: Untakens | None = None
     runs: Runs | None = None
     closed: Closed | None = None
+    connections: Connections | None = None
 
 
 class GapReason(IntEnum):
@@ -236,6 +300,15 @@ class GapReason(IntEnum):
     END = 3  # the stream was closed
 
 
+class Untaken(IntEnum):
+    """Why no stream took a segment. Numbers beyond those of the reasons why a packet is no segment."""
+
+    OUTSIDE_WINDOW = 128  # too far from the stream's bytes, or before its start
+    REFUSED = 129  # by a limit
+    NOT_DATA = 130  # the payload of a keep-alive probe or of a reset
+    STRAY = 131  # on a SYN-ACK with another sequence number than the connection's
+
+
 class CloseReason(IntEnum):
     """Why a connection's record was closed."""
 
@@ -245,6 +318,19 @@ class CloseReason(IntEnum):
     IDLE = 3  # no packet for the time that the limits give
     EVICTED = 4  # too many connections at once
     INPUT_END = 5
+
+
+class Progress(IntFlag):
+    """What was seen of a connection: of direction 0, ``<< BACK`` of direction 1; RESET is of either."""
+
+    SEEN = 1  # it sent a packet
+    SYN = 2
+    FIN = 4
+    DATA = 8  # payload that a stream took
+    RESET = 256
+
+
+BACK: Final = 4
 
 
 class Completeness(IntFlag):

@@ -35,8 +35,7 @@ FIELDS: Final = (
     ("base", "u4"),  # sequence number of offset 0
     ("ack", "u4"),  # its latest acknowledgement
     ("state", "u2"),
-    ("slab", "u2"),  # where the first byte of a single range lies
-    ("place", "u8"),
+    ("place", "u8"),  # address of the first byte of a single range
     ("window_count", "u4"),  # the connection's packets, and the clock, when WINDOW was set
     ("window_clock", "i8"),
     ("next", "i8"),  # the frontier
@@ -106,7 +105,6 @@ class Direction:
     base: int
     ack: int
     state: int
-    slab: int
     place: int
     window_count: int
     window_clock: int
@@ -130,7 +128,7 @@ class Direction:
     disorder: int
 
     def __init__(self, row: tuple[int, ...], detail: Detail | None, stream: int, shard: int) -> None:
-        (self.base, self.ack, self.state, self.slab, self.place, self.window_count, self.window_clock,
+        (self.base, self.ack, self.state, self.place, self.window_count, self.window_clock,
          self.next, self.end, self.origin, self.fin, self.written, self.seen, self.overlap, self.beyond,
          self.outside, self.not_data, self.refused, self.snapped, self.first, self.last, self.packets,
          self.length, self.clipped, self.disorder) = row  # fmt: skip
@@ -142,7 +140,7 @@ class Direction:
             detail = Detail()
             detail.parts.append(Part(self.origin, self.next, 0))
             if self.state & OPENED:
-                detail.ranges.insert(self.origin, self.next, Origin(self.slab, self.place, 0, 0))
+                detail.ranges.insert(self.origin, self.next, Origin(self.place, 0, 0))
         elif detail.ranges.ends and self.next > detail.ranges.ends[-1]:
             # in-order bytes that came since it was stored lengthen the last range and part
             detail.ranges.ends[-1] = self.next
@@ -156,7 +154,7 @@ class Direction:
         if simple and ranges.starts:
             origin = ranges.origins[0]
             simple = ranges.starts[0] == self.origin and ranges.ends[0] == self.next
-            self.slab, self.place = origin.slab, origin.place
+            self.place = origin.place
         self.state = self.state & ~DETAIL if simple else self.state | DETAIL
         return self.columns()
 
@@ -252,7 +250,7 @@ class Direction:
         self.state |= OPENED
         keep = 1 << 62 if limits.stream_bytes is None else self.origin + limits.stream_bytes
         ranges = self.detail.ranges
-        new, old = ranges.insert(start, end, Origin(out.slab, place, count, segment.clock))
+        new, old = ranges.insert(start, end, Origin(place, count, segment.clock))
         before = self.next
         told = before  # the frontier as the Data tells it
         for low, high in new:
@@ -316,10 +314,11 @@ class Direction:
     def give_up(self, to: int, reason: GapReason, out: Events) -> None:
         """Step over the holes below ``to``, one Gap each."""
         ranges = self.detail.ranges
+        packet = 0 if reason is GapReason.END else out.packet
         while self.next < to:
             after = ranges.after(self.next)
             behind = to if after is None else min(to, after[0])
-            out.row("gaps", (self.stream, self.shard, self.next, behind - self.next, int(reason)))
+            out.row("gaps", (self.stream, self.shard, self.next, behind - self.next, int(reason), packet))
             self.next = ranges.reach(behind)
             self.jumped = True
         self._hold()
@@ -352,7 +351,7 @@ class Direction:
 
     def _run(self, low: int, high: int, origin: Origin, out: Events) -> None:
         if low < high:
-            out.row("runs", (self.stream, self.shard, low, high - low, origin.slab, origin.place))
+            out.row("runs", (self.stream, self.shard, low, high - low, origin.place))
 
     def close(self, limits: Limits, out: Events) -> None:
         """Give up what is still missing and say which ranges there are. The columns say the rest."""

@@ -20,8 +20,10 @@ from workers.contract import (
     U32,
     U64,
     Closed,
+    Connections,
     Data,
     EventBatch,
+    Extents,
     Frontiers,
     Gaps,
     Opened,
@@ -29,6 +31,7 @@ from workers.contract import (
     Parts,
     Rebases,
     Runs,
+    Untakens,
 )
 
 TABLES: dict[str, Any] = {
@@ -39,8 +42,10 @@ TABLES: dict[str, Any] = {
     "overlaps": Overlaps,
     "gaps": Gaps,
     "frontiers": Frontiers,
+    "untaken": Untakens,
     "runs": Runs,
     "closed": Closed,
+    "connections": Connections,
 }
 """Fields of EventBatch and their tables, in the order in which they are to be applied."""
 
@@ -48,8 +53,8 @@ _NUMPY: dict[object, Any] = {U8: np.uint8, U16: np.uint16, U32: np.uint32, U64: 
 
 
 def dtypes(table: type[Any]) -> dict[str, np.dtype[Any]]:
-    """Column names of a table and their dtypes, read off the contract's annotations; its plain numbers left out."""
-    return {name: np.dtype(_NUMPY[kind]) for name, kind in table.__annotations__.items() if kind is not int}
+    """Column names of a table and their dtypes, read off the contract's annotations; what is no column left out."""
+    return {name: np.dtype(_NUMPY[kind]) for name, kind in table.__annotations__.items() if kind in _NUMPY}
 
 
 _DTYPES = {name: dtypes(table) for name, table in TABLES.items()}
@@ -58,10 +63,11 @@ _DTYPES = {name: dtypes(table) for name, table in TABLES.items()}
 class Events:
     """Rows (tuples in the order of the table's columns) and blocks (whole tables) of one batch."""
 
-    def __init__(self, number: int, slab: int, counters: Counter[str] | None = None) -> None:
+    def __init__(self, number: int, extents: Extents, counters: Counter[str] | None = None) -> None:
         """``counters`` gets what is counted and belongs to no row."""
         self.number = number
-        self.slab = slab
+        self.extents = extents
+        self.packet = 0  # the one that is being judged; 0: connections are being closed
         self.counters = Counter() if counters is None else counters
         self.rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
         self.blocks: dict[str, list[Any]] = {name: [] for name in TABLES}
@@ -77,7 +83,7 @@ class Events:
 
     def build(self) -> EventBatch:
         """All of it; the tables that hold nothing are None."""
-        return EventBatch(self.number, self.slab, **{name: self._table(name) for name in TABLES})
+        return EventBatch(self.number, self.extents, **{name: self._table(name) for name in TABLES})
 
     def _table(self, name: str) -> Any:
         blocks = self.blocks[name]
@@ -90,6 +96,12 @@ class Events:
         if len(blocks) == 1:
             return blocks[0]
         return TABLES[name](*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+
+
+def untaken_in(events: EventBatch) -> list[tuple[int, int]]:
+    """Packet numbers and reasons of the segments that no stream took."""
+    table = events.untaken
+    return [] if table is None else list(zip(table.packet.tolist(), table.reason.tolist(), strict=True))
 
 
 def _stream(row: tuple[Any, ...]) -> int:

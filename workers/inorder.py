@@ -208,7 +208,6 @@ def _update_directions(
     new["end"] = np.where(has_paid, g.top[chosen], was["end"])
     opened: Bools = has_paid & ((was["state"] & dr.OPENED) == 0)
     lowest = r.order[g.lowest[chosen[opened]]]
-    new["slab"][opened] = batch.slab
     new["place"][opened] = batch.start[lowest]
     seen = np.add.reduceat(r.size, head)[chosen]
     new["seen"] += seen
@@ -296,7 +295,7 @@ def _say_opened(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups,
     out.block("opened", Opened(
         table.streams(2 * at + g.side[mine]), table.rows["shard"][at], batch.keys[flow],
         g.side[mine].astype(np.uint8), table.rows["counter"][at], table.rows["opened"][at],
-        batch.start[first], batch.mac[first],
+        batch.start[first], batch.mac[first], table.bases(at, g.side[mine]),
     ))  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from workers import connection as cn
 from workers import direction as dr
 from workers import inorder
 from workers.connection import Connection, Verdict
-from workers.contract import END_OF_INPUT, I64, Bools, CloseReason, EventBatch, PacketBatch
+from workers.contract import END_OF_INPUT, I64, NO_EXTENTS, Bools, CloseReason, EventBatch, PacketBatch, Untaken
 from workers.direction import Segment
 from workers.events import Events
 from workers.limits import Limits
@@ -35,10 +35,17 @@ _CLOSE_AT_ONCE = 8192
 class Reassembler:
     """A worker's state. ``handle`` every batch in order, then ``finish``."""
 
-    def __init__(self, limits: Limits, *, vector: bool = True) -> None:
+    def __init__(
+        self, limits: Limits, *, vector: bool = True, append: bool = False, untaken: bool = False,
+        connections: bool = False,
+    ) -> None:  # fmt: skip
+        """``append``: later connections of a tuple go on where the one before ended, without a counter of their
+        own. ``untaken``: tell of every packet with payload of which no stream took a byte. ``connections``: tell
+        of every connection, payload or not."""
         self.limits = limits
         self.vector = vector
-        self.table = Table(limits)
+        self.untaken = untaken
+        self.table = Table(limits, append=append, connections=connections)
         self.counters: Counter[str] = Counter(
             dict.fromkeys(("delivered", "no_payload", "payload_segments", "moved_beyond", "limit.hole_bytes",
                            "limit.ranges", "limit.connections"), 0)
@@ -48,7 +55,7 @@ class Reassembler:
 
     def handle(self, batch: PacketBatch) -> EventBatch:
         """Judge every packet of a batch."""
-        out = Events(batch.number, batch.slab, self.counters)
+        out = Events(batch.number, batch.extents, self.counters)
         self._batches += 1
         count = len(batch.packet)
         if count:
@@ -64,12 +71,12 @@ class Reassembler:
 
     def finish(self) -> Iterator[EventBatch]:
         """The input is over: close every connection. Those that had expired by then did so for idleness."""
-        out = Events(END_OF_INPUT, 0, self.counters)
+        out = Events(END_OF_INPUT, NO_EXTENTS, self.counters)
         self.table.expire(self._clock, out)
         yield out.build()
         rows = np.flatnonzero(self.table.live)
         for at in range(0, len(rows), _CLOSE_AT_ONCE):
-            out = Events(END_OF_INPUT, 0, self.counters)
+            out = Events(END_OF_INPUT, NO_EXTENTS, self.counters)
             self.table.close(rows[at : at + _CLOSE_AT_ONCE], CloseReason.INPUT_END, out)
             yield out.build()
 
@@ -123,11 +130,14 @@ class Reassembler:
     ) -> Connection:  # fmt: skip
         """One packet of one flow; returns the connection that the flow has now."""
         limits = self.limits
+        out.packet = segment.packet
         if connection.count and segment.clock > connection.expires(limits):
             connection = self._replace(connection, CloseReason.IDLE, batch, keys, segment, loaded, out)
         verdict = connection.judge(segment, limits) if connection.count else Verdict.BELONGS
         if verdict is Verdict.HOLD:
             connection.hold(segment)
+            if self.untaken and segment.size > segment.missing:
+                self._tell_untaken(connection, segment, Untaken.OUTSIDE_WINDOW, out)
             return connection
         if verdict is Verdict.NEW:
             connection = self._replace(connection, CloseReason.REUSED, batch, keys, segment, loaded, out)
@@ -136,9 +146,23 @@ class Reassembler:
             connection.pending = None
             connection = self._replace(connection, CloseReason.REUSED, batch, keys, held, loaded, out)
             connection.take(held, limits, out)
+        mine = connection.sides[segment.side]
+        before = mine.written + mine.overlap + mine.beyond, mine.not_data, mine.refused
         connection.take(segment, limits, out, stray=verdict is Verdict.STRAY)
+        if self.untaken and segment.size > segment.missing and mine.written + mine.overlap + mine.beyond == before[0]:
+            reason = Untaken.OUTSIDE_WINDOW
+            if mine.not_data != before[1]:
+                reason = Untaken.STRAY if verdict is Verdict.STRAY else Untaken.NOT_DATA
+            elif mine.refused != before[2]:
+                reason = Untaken.REFUSED
+            self._tell_untaken(connection, segment, reason, out)
         self._tell_opened(connection, segment, keys[segment.flow], out)
         return connection
+
+    @staticmethod
+    def _tell_untaken(connection: Connection, segment: Segment, reason: Untaken, out: Events) -> None:
+        stream = connection.sides[segment.side].stream
+        out.row("untaken", (stream, connection.shard, segment.packet, int(reason)))
 
     def _tell_opened(self, connection: Connection, segment: Segment, key: bytes, out: Events) -> None:
         """If this segment brought its stream's first payload, say so before anything else of it."""
@@ -151,7 +175,7 @@ class Reassembler:
             connection.state |= cn.PAID
         out.row("opened", (
             mine.stream, connection.shard, connection.key, segment.side, connection.counter, connection.opened,
-            segment.start, segment.mac,
+            segment.start, segment.mac, self.table.base(key, segment.side),
         ))  # fmt: skip
 
     def _open(

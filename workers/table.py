@@ -21,7 +21,22 @@ from numpy.typing import NDArray
 from workers import connection as cn
 from workers import direction as dr
 from workers.connection import Connection
-from workers.contract import I64, KEY_WORDS, SHARDS, U8, U64, Bools, Closed, CloseReason, Completeness, Runs
+from workers.contract import (
+    BACK,
+    I64,
+    KEY_WORDS,
+    SHARDS,
+    U8,
+    U16,
+    U64,
+    Bools,
+    Closed,
+    CloseReason,
+    Completeness,
+    Connections,
+    Progress,
+    Runs,
+)
 from workers.direction import Detail, Direction, Segment
 from workers.events import Events
 from workers.limits import Limits
@@ -32,6 +47,13 @@ _SIDE_BYTES = np.dtype((np.void, DIRECTION.itemsize))
 NO_COUNTER = 0xFFFF_FFFF
 _ROWS = 16_384  # at the start; rows that were never used cost address space only
 
+_COUNTS = ("packets", "length", "clipped", "seen")
+_PROGRESS = (
+    (dr.SEEN, Progress.SEEN),
+    (dr.BEGUN, Progress.SYN),
+    (dr.ENDED, Progress.FIN),
+    (dr.OPENED, Progress.DATA),
+)
 _SUMS = ("written", "seen", "overlap", "beyond", "outside", "not_data", "refused", "packets")
 
 
@@ -44,8 +66,12 @@ def key_bytes(keys: U64) -> list[bytes]:
 class Table:
     """The connections that are open or waiting for stragglers."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, append: bool = False, connections: bool = False) -> None:
+        """``append``: no counters; a stream begins where the one before it in its direction of the tuple ended.
+        ``connections``: say of each one what was seen of it, payload or not."""
         self.limits = limits
+        self.append = append
+        self.connections = connections
         self.rows: NDArray[Any] = np.zeros(_ROWS, CONNECTION)
         self.sides: NDArray[Any] = np.zeros(2 * _ROWS, DIRECTION)
         self.keys: U64 = np.zeros((_ROWS, KEY_WORDS), np.uint64)
@@ -55,6 +81,9 @@ class Table:
         self.pending: dict[int, Segment] = {}
         self.carried: dict[bytes, int] = {}
         """Of each tuple, how many connections with payload it has had: names must stay unique."""
+        self.ends: dict[tuple[bytes, int], int] = {}
+        """Of each direction of a tuple, where its next stream begins in the file. Only with ``append``; as
+        ``carried`` it grows with the tuples that carried payload, for their files are never forgotten."""
         self.per_shard: I64 = np.zeros(SHARDS, np.int64)
         self.totals = dict.fromkeys(("connections", "connections_with_payload", "streams", *_SUMS), 0)
         self._free: list[int] = list(range(_ROWS - 1, -1, -1))
@@ -143,9 +172,22 @@ class Table:
 
     def next_counter(self, key: bytes) -> int:
         """The counter of a connection of this tuple that carries its first payload now."""
+        if self.append:
+            return 0
         counter = self.carried.get(key, 0)
         self.carried[key] = counter + 1
         return counter
+
+    def base(self, key: bytes, side: int) -> int:
+        """Where in its file a stream begins that is opened now."""
+        return self.ends.get((key, side), 0)
+
+    def bases(self, rows: I64, sides: I64) -> I64:
+        """The same for directions (k,), by row and side."""
+        if not self.ends:
+            return np.zeros(len(rows), np.int64)
+        keys = self.key_bytes(rows)
+        return np.array([self.base(*end) for end in zip(keys, sides.tolist(), strict=True)], np.int64)
 
     # The end of connections
 
@@ -204,6 +246,8 @@ class Table:
         opened = (self.sides["state"][sides] & dr.OPENED) != 0
         self._say_runs(sides[opened & ~np.repeat(detailed, 2)], out)
         self._say_closed(sides[opened], np.repeat(reasons, 2)[opened], out)
+        if self.connections:
+            self._say_connections(rows, reasons, out)
         self._forget(rows)
 
     def _close_detail(self, row: int, out: Events) -> None:
@@ -224,7 +268,7 @@ class Table:
         some = size > 0
         out.block("runs", Runs(
             self.streams(sides)[some], self.rows["shard"][sides >> 1][some], columns["origin"][some],
-            size[some], columns["slab"][some], columns["place"][some],
+            size[some], columns["place"][some],
         ))  # fmt: skip
 
     def _say_closed(self, sides: I64, reasons: U8, out: Events) -> None:
@@ -236,10 +280,30 @@ class Table:
         flags = self._completeness(sides, columns)
         counts = [columns[name] for name in Closed._fields[4:-2]]
         shard = self.rows["shard"][sides >> 1]
+        if self.append:
+            sizes = (end - columns["origin"]).tolist()
+            for stream_end in zip(self.key_bytes(sides >> 1), (sides & 1).tolist(), sizes, strict=True):
+                key, side, size = stream_end
+                self.ends[key, side] = self.base(key, side) + size
         out.block(
             "closed",
             Closed._make([self.streams(sides), shard, columns["origin"], end, *counts, flags, reasons]),
         )
+
+    def _say_connections(self, rows: I64, reasons: U8, out: Events) -> None:
+        side = self.rows["first_side"][rows]
+        front, back = 2 * rows + side, 2 * rows + (1 - side)
+        one, other = self.side_columns(front), self.side_columns(back)
+        met = (other["state"] & dr.SEEN) != 0  # the first packet's sender always is
+        state = _progress(one["state"]) | _progress(other["state"]) << np.uint16(BACK)
+        state |= np.where(self.rows["state"][rows] & cn.RESET, Progress.RESET, 0).astype(np.uint16)
+        counts = [[columns[name] for name in _COUNTS] for columns in (one, other)]
+        out.block("connections", Connections._make([
+            self.streams(front), self.rows["shard"][rows], self.keys[rows], side, state, reasons,
+            np.where(met, np.minimum(one["first"], other["first"]), one["first"]),
+            np.where(met, np.maximum(one["last"], other["last"]), one["last"]),
+            self._completeness(front, one), *counts[0], self._completeness(back, other), *counts[1],
+        ]))  # fmt: skip
 
     def _completeness(self, sides: I64, columns: NDArray[Any]) -> NDArray[np.uint16]:
         state = columns["state"]
@@ -272,3 +336,11 @@ class Table:
         self.live[rows] = False
         np.subtract.at(self.per_shard, self.rows["shard"][rows], 1)
         self._free.extend(rows.tolist())
+
+
+def _progress(states: U16) -> U16:
+    """State bits of directions (k,) as Progress."""
+    told = np.zeros(len(states), np.uint16)
+    for bit, shown in _PROGRESS:
+        told[(states & bit) != 0] |= np.uint16(shown)
+    return told

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgpack
 import numpy as np
 
-from workers.contract import KEY_WORDS, EventBatch, PacketBatch
+from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Extents, PacketBatch
 from workers.events import TABLES, dtypes
 
 VERSION: Final = 1
@@ -34,7 +34,12 @@ _WORDS: Final = ("key", "keys")  # the columns that are (n, 6)
 _PACKETS: Final = dtypes(PacketBatch)
 _PER_FLOW: Final = ("keys", "hashes", "shards")
 _EVENTS: Final = {name: dtypes(table) for name, table in TABLES.items()}
-_KNOWN: Final = _PACKETS | {f"{name}.{field}": dtype for name in TABLES for field, dtype in _EVENTS[name].items()}
+_EXTENTS: Final = dtypes(Extents)
+_KNOWN: Final = (
+    _PACKETS
+    | {f"extents.{name}": dtype for name, dtype in _EXTENTS.items()}
+    | {f"{name}.{field}": dtype for name in TABLES for field, dtype in _EVENTS[name].items()}
+)
 
 
 class WireError(Exception):
@@ -69,8 +74,8 @@ Message: TypeAlias = "Packets | Happened | Note"
 
 def encode_packets(batch: PacketBatch) -> list[Frame]:
     """A batch as frames."""
-    scalars = {"number": batch.number, "slab": batch.slab, "clock": batch.clock}
-    return _encode("packets", scalars, [(name, getattr(batch, name)) for name in _PACKETS])
+    columns = [*_extents(batch.extents), *((name, getattr(batch, name)) for name in _PACKETS)]
+    return _encode("packets", {"number": batch.number, "clock": batch.clock}, columns)
 
 
 def encode_events(events: EventBatch) -> Iterator[list[Frame]]:
@@ -94,7 +99,14 @@ def encode_events(events: EventBatch) -> Iterator[list[Frame]]:
 
 
 def _encode_events(events: EventBatch, columns: list[tuple[str, Any]], *, last: bool) -> list[Frame]:
-    return _encode("events", {"number": events.number, "slab": events.slab, "last": last}, columns)
+    return _encode("events", {"number": events.number, "last": last}, [*_extents(events.extents), *columns])
+
+
+def _extents(extents: Extents) -> list[tuple[str, Any]]:
+    """As columns; most batches have none."""
+    if not len(extents.start):
+        return []
+    return [(f"extents.{name}", column) for name, column in zip(Extents._fields, extents, strict=True)]
 
 
 def encode_note(note: Note) -> list[Frame]:
@@ -205,8 +217,9 @@ def _checked(columns: dict[str, Any], expected: dict[str, np.dtype[Any]], prefix
 
 
 def _packets(scalars: dict[str, Any], columns: dict[str, Any]) -> PacketBatch:
+    extents = _taken_extents(columns)
     found = _checked(columns, _PACKETS, "", "packets")
-    batch = PacketBatch(_whole(scalars, "number"), _whole(scalars, "slab"), _whole(scalars, "clock"), *found)
+    batch = PacketBatch(_whole(scalars, "number"), _whole(scalars, "clock"), extents, *found)
     flows, rows = len(batch.keys), len(batch.packet)
     for name in _PACKETS:
         if len(getattr(batch, name)) != (flows if name in _PER_FLOW else rows):
@@ -218,8 +231,18 @@ def _packets(scalars: dict[str, Any], columns: dict[str, Any]) -> PacketBatch:
     return batch
 
 
+def _taken_extents(columns: dict[str, Any]) -> Extents:
+    if "extents.start" not in columns:
+        return NO_EXTENTS
+    extents = Extents(*_checked(columns, _EXTENTS, "extents.", "extents"))
+    if len(extents.start) != len(extents.place) or bool((extents.start[1:] <= extents.start[:-1]).any()):
+        raise WireError("extents: columns of different lengths, or starts that do not rise")
+    return extents
+
+
 def _happened(scalars: dict[str, Any], columns: dict[str, Any]) -> Happened:
     tables: dict[str, Any] = {}
+    extents = _taken_extents(columns)
     for name, expected in _EVENTS.items():
         if f"{name}.stream" in columns:
             found = _checked(columns, expected, f"{name}.", name)
@@ -228,7 +251,7 @@ def _happened(scalars: dict[str, Any], columns: dict[str, Any]) -> Happened:
             tables[name] = TABLES[name](*found)
     if columns:
         raise WireError("events: unknown columns")
-    events = EventBatch(_whole(scalars, "number"), _whole(scalars, "slab"), **tables)
+    events = EventBatch(_whole(scalars, "number"), extents, **tables)
     return Happened(events, bool(scalars["last"]))
 
 
@@ -256,4 +279,4 @@ def for_writer(events: EventBatch, writer: int, writers: int) -> EventBatch:
             elif len(mine):
                 chosen = type(table)(*(column[mine] for column in table))
         tables[name] = chosen
-    return EventBatch(events.number, events.slab, **tables)
+    return EventBatch(events.number, events.extents, **tables)

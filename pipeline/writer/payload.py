@@ -1,18 +1,20 @@
-"""Payload of a batch, gathered from its slab piece by piece.
+"""Payload of a batch, gathered from where it was captured, piece by piece.
 
 Knows: which rows of a Data table continue one another, how to gather them cheaply.
 Does not know: files, streams. Invariant: a piece's buffers together are its rows' bytes, in order.
 
-A slice of the slab costs 0.1 us a segment. The segments of a long piece are nearly all of one size, so
-numpy gathers those at 14 GB/s instead, as items of a type of that size; the odd last one is a slice.
+A slice costs 0.1 us a segment. The segments of a long piece are nearly all of one size, so numpy gathers
+those at 14 GB/s instead, as items of a type of that size; the odd last one is a slice.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.contract import U8, Data
+from pipeline.memory import Arrays, places
+from workers.contract import INPUT_SHIFT, U64, Data, EventBatch
 
 _FEW = 24  # rows that are not worth a gather
 
@@ -29,12 +31,14 @@ class Piece(NamedTuple):
 
 
 def pieces(data: Data) -> list[Piece]:
-    """The table cut where the stream changes or a byte is skipped."""
+    """The table cut where the stream changes, a byte is skipped, or the input changes."""
     size = data.size.astype(np.int64)
     count = len(size)
     cut = np.empty(count, np.bool_)
     cut[0] = True
     cut[1:] = (data.stream[1:] != data.stream[:-1]) | (data.offset[1:] != data.offset[:-1] + size[:-1])
+    number = data.start >> INPUT_SHIFT
+    cut[1:] |= number[1:] != number[:-1]
     low = np.flatnonzero(cut)
     high = np.append(low[1:], count)
     total = np.add.reduceat(size, low)
@@ -46,37 +50,50 @@ def pieces(data: Data) -> list[Piece]:
 
 
 class Payload:
-    """The bytes that one slab has of one batch."""
+    """The bytes that a batch refers to."""
 
-    def __init__(self, slab: U8, data: Data | None) -> None:
-        self._slab = slab
-        self._view = slab.data
-        self._types: dict[int, NDArray[np.void]] = {}
+    def __init__(self, arrays: Arrays, events: EventBatch) -> None:
+        self._arrays = arrays
+        self._extents = events.extents
+        self._types: dict[tuple[int, int], NDArray[np.void]] = {}
+        data = events.data
         if data is not None:
             self._data = data
-            self._starts: list[int] = data.start.tolist()
-            self._stops: list[int] = (data.start + data.size).tolist()
+            self._source, self._places = places(events.extents, data.start)
+            self._starts: list[int] = self._places.tolist()
+            self._stops: list[int] = (self._places + data.size).tolist()
+            self._view = arrays(self._source).data if isinstance(self._source, int) else None
 
-    def slice(self, start: int, size: int) -> memoryview:
-        """``size`` bytes from ``start`` on."""
-        return self._view[start : start + size]
+    def slices(self, starts: U64, sizes: Sequence[int]) -> list[memoryview]:
+        """So many bytes from each of these addresses on."""
+        source, place = places(self._extents, starts)
+        if isinstance(source, int):
+            view = self._arrays(source).data
+            return [view[a : a + n] for a, n in zip(place.tolist(), sizes, strict=True)]
+        rows = zip(source.tolist(), place.tolist(), sizes, strict=True)
+        return [self._arrays(which).data[a : a + n] for which, a, n in rows]
 
     def gather(self, low: int, high: int, *, even: bool) -> list[memoryview]:
         """The bytes of rows [low, high) of the Data; ``even``: all but the last are of one size."""
-        view = self._view
+        source = self._source
+        if not isinstance(source, int):
+            mixed, source = source[low:high], int(source[low])
+            if (mixed != source).any():  # the start of an input is mapped, the rest is spooled
+                return self.slices(self._data.start[low:high], self._data.size[low:high].tolist())
+        view = self._arrays(source).data if self._view is None else self._view
         if even and high - low > _FEW:
-            starts = self._data.start[low : high - 1].astype(np.int64)
-            items = self._items(int(self._data.size[low]))[starts]
+            items = self._items(source, int(self._data.size[low]))[self._places[low : high - 1]]
             return [items.view(np.uint8).data, view[self._starts[high - 1] : self._stops[high - 1]]]
         if high - low == 1:
             return [view[self._starts[low] : self._stops[low]]]
         return [view[a:b] for a, b in zip(self._starts[low:high], self._stops[low:high], strict=True)]
 
-    def _items(self, size: int) -> NDArray[np.void]:
-        """The slab as overlapping items of ``size`` bytes, one at every place."""
-        found = self._types.get(size)
+    def _items(self, source: int, size: int) -> NDArray[np.void]:
+        """An array as overlapping items of ``size`` bytes, one at every place."""
+        found = self._types.get((source, size))
         if found is None:
-            shape = (len(self._slab) - size + 1,)
-            found = np.ndarray(shape, np.dtype((np.void, size)), self._slab, strides=(1,))
-            self._types[size] = found
+            array = self._arrays(source)
+            shape = (len(array) - size + 1,)
+            found = np.ndarray(shape, np.dtype((np.void, size)), array, strides=(1,))
+            self._types[source, size] = found
         return found

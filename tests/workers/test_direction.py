@@ -187,6 +187,25 @@ def test_what_counts_as_what(case: Case, size: int) -> None:
     assert record["seen"] == sum(record[fate] for fate in fates)
 
 
+@pytest.mark.parametrize("size", [1, 2, 1000])
+@pytest.mark.parametrize(
+    ("sent", "limits", "told"),
+    [
+        ([put(0, 10), put(20, 10), got(30), put(30, 10), put(40, 10)], PAST, [(10, 7)]),  # the window has passed
+        ([put(0, 10), put(20, 10), put(30, 10), put(40, 5), got(30)], PAST, [(10, 8)]),  # the acknowledgement came
+        ([put(0, 10), put(20, 10), put(40, 10)], Limits(ranges_per_direction=2), [(10, 6), (30, 0)]),
+        ([put(0, 10), put(20, 10)], Limits(), [(10, 0)]),  # only the end made it clear
+        ([put(0, 10), put(20, 10), put(25, 10, RST, time=999 * SECOND)], Limits(), [(10, 0)]),
+    ],
+)
+def test_a_gap_names_the_packet_that_made_it_clear(
+    sent: list[Seg], limits: Limits, told: list[tuple[int, int]], size: int
+) -> None:
+    """The packet at which the frontier stepped over the hole, however the input is cut; 0 for the stream's end."""
+    found = rows(run([*HELLO, *sent], size=size, limits=limits), "gaps")
+    assert [(row["offset"], row["packet"]) for row in found] == told
+
+
 @pytest.mark.parametrize("size", [1, 1000])
 def test_a_start_without_bytes_is_no_offset(size: int) -> None:
     """A midstream FIN, or a segment that was cut whole, ahead of the data: no offset is below 0 without a Rebase."""

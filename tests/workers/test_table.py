@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from tests.workers.traffic import SECOND, Seg, batches, everything, rows, run
-from workers.contract import ACK, FIN, RST, SYN, CloseReason
+from tests.workers.traffic import SECOND, Seg, batches, everything, mix, rows, run
+from workers.contract import ACK, BACK, FIN, NO_EXTENTS, RST, SYN, CloseReason, Completeness, Progress
 from workers.events import Events
 from workers.limits import Limits
 from workers.reassembler import Reassembler
@@ -60,7 +60,7 @@ def test_rows_are_used_again() -> None:
     keys = words([1])
     [first] = table.add(key_bytes(keys), keys, np.array([3], np.uint8)).tolist()
     table.sides["seen"][2 * first] = 9
-    table.close(np.array([first]), CloseReason.IDLE, Events(0, 0))
+    table.close(np.array([first]), CloseReason.IDLE, Events(0, NO_EXTENTS))
     assert (int(table.per_shard[3]), table.index) == (0, {})
     keys = words([2])
     [second] = table.add(key_bytes(keys), keys, np.array([4], np.uint8)).tolist()
@@ -91,7 +91,7 @@ def test_how_long_a_connection_is_remembered(segments: list[Seg], patience: str)
                 reassembler.handle(batch)
             [row] = np.flatnonzero(reassembler.table.live).tolist()
             assert reassembler.table.load(row).expires(limits) == wait
-            reassembler.table.expire(clock, Events(0, 0))
+            reassembler.table.expire(clock, Events(0, NO_EXTENTS))
             assert np.count_nonzero(reassembler.table.live) == alive
 
 
@@ -157,3 +157,52 @@ def test_counters_outlive_connections() -> None:
     counters = [(row["key"][1], row["counter"]) for row in rows(run(segments, limits=limits), "opened")]
     assert len(set(counters)) == len(counters)
     assert sorted(counters) == [(flow, counter) for flow in (0, 256) for counter in range(6)]
+
+
+@pytest.mark.parametrize("vector", [True, False])
+def test_connections_are_told_when_asked_for(vector: bool) -> None:
+    """One row for each connection, whether it had payload or not; together they have every packet, and what
+    they say of a stream is what its row of Closed says. Nothing else changes, and unasked there are none."""
+    for seed in range(40):
+        segments = mix(random.Random(seed), range(6))
+        quiet = everything(run(segments, vector=vector))
+        found = everything(run(segments, size=37, vector=vector, connections=True))
+        told = found.pop("connections")
+        assert quiet.pop("connections") == []
+        assert found == quiet
+        assert len({row["stream"] for row in told}) == len(told)
+        assert not any(row["stream"] & 1 for row in told)
+        assert sum(row["packets"] + row["back_packets"] for row in told) == len(segments)
+        by_stream = {row["stream"]: row for row in told}
+        opened = 0
+        for closed in found["closed"]:
+            row, prefix = by_stream[closed["stream"] & ~1], "back_" if closed["stream"] & 1 else ""
+            for name in ("packets", "length", "clipped", "seen", "flags"):
+                assert row[prefix + name] == closed[name]
+            assert (row["shard"], row["reason"]) == (closed["shard"], closed["reason"])
+            assert row["first"] <= closed["first"] <= closed["last"] <= row["last"]
+            opened += 1
+        data = [row["state"] & Progress.DATA for row in told] + [row["state"] >> BACK & Progress.DATA for row in told]
+        assert np.count_nonzero(data) == opened
+
+
+def test_what_a_connection_s_row_says() -> None:
+    """Times are of the earliest and latest packet of either side; a SYN that was held and never answered counts."""
+    segments = [
+        Seg(3, 1, 10, SYN, time=50),
+        Seg(3, 0, 70, SYN | ACK, ack=11, time=20),
+        Seg(3, 1, 11, ACK | FIN, 5, 71, time=90, missing=2),
+        Seg(3, 1, 5000, SYN, time=99),
+        Seg(4, 0, 1, RST, 3, time=-9),
+    ]
+    one, other = rows(run(segments, connections=True), "connections")
+    assert one == {
+        "stream": 2, "shard": 3, "key": [0, 3, 0, 0, 0, 4], "side": 1,
+        "state": Progress.SEEN | Progress.SYN | Progress.FIN | Progress.DATA | (Progress.SEEN | Progress.SYN) << BACK,
+        "reason": CloseReason.INPUT_END, "first": 20, "last": 99,
+        "flags": Completeness.SNAPPED, "packets": 3, "length": 3 * 54 + 5, "clipped": 2, "seen": 3,
+        "back_flags": Completeness.OPEN, "back_packets": 1, "back_length": 54, "back_clipped": 0, "back_seen": 0,
+    }  # fmt: skip
+    assert (other["state"], other["reason"]) == (Progress.SEEN | Progress.RESET, CloseReason.RESET)
+    assert (other["seen"], other["flags"], other["back_flags"]) == (3, *[Completeness.MIDSTREAM] * 2)
+    assert (other["first"], other["last"]) == (-9, -9)  # before 1970, too

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.workers.traffic import SECOND, batches, mix, run
 from workers import wire
-from workers.contract import EventBatch, PacketBatch
+from workers.contract import NO_EXTENTS, EventBatch, Extents, PacketBatch
 from workers.events import TABLES, dtypes
 from workers.wire import Happened, Note, Packets, WireError
 
@@ -35,6 +35,12 @@ def column(rng: np.random.Generator, dtype: np.dtype[Any], count: int, shape: st
     return rng.integers(kind.min, kind.max, size, dtype=dtype, endpoint=True)
 
 
+def extents(rng: np.random.Generator, count: int) -> Extents:
+    """So many windows of a spool."""
+    start = np.unique(rng.integers(0, 2**64, count, dtype=np.uint64))
+    return Extents(start, rng.integers(0, 2**48, len(start), dtype=np.uint64))
+
+
 def tables(seed: int, most: int = 40) -> EventBatch:
     """An EventBatch of random tables."""
     rng = np.random.default_rng(seed)
@@ -46,7 +52,7 @@ def tables(seed: int, most: int = 40) -> EventBatch:
                 column(rng, dtype, count, str(rng.choice(SHAPES)), field == "key")
                 for field, dtype in dtypes(table).items()
             ))  # fmt: skip
-    return EventBatch(int(rng.integers(-1, 1 << 40)), int(rng.integers(0, 9)), **found)
+    return EventBatch(int(rng.integers(-1, 1 << 40)), extents(rng, int(rng.integers(0, 4))), **found)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -65,7 +71,7 @@ def joined(messages: list[wire.Message]) -> EventBatch:
         some = [table for part in parts if (table := getattr(part, name)) is not None]
         if some:
             found[name] = TABLES[name](*(np.concatenate(columns) for columns in zip(*some, strict=True)))
-    return EventBatch(parts[0].number, parts[0].slab, **found)
+    return EventBatch(parts[0].number, parts[0].extents, **found)
 
 
 @given(st.integers(0, 2**32))
@@ -77,7 +83,8 @@ def test_events_come_out_as_they_went_in(seed: int) -> None:
     message = wire.decode([bytes(frame) for frame in frames])
     assert isinstance(message, Happened)
     assert message.last
-    assert (message.events.number, message.events.slab) == (events.number, events.slab)
+    assert message.events.number == events.number
+    assert same(message.events.extents, events.extents)
     assert all(same(getattr(message.events, name), getattr(events, name)) for name in TABLES)
 
 
@@ -86,10 +93,12 @@ def test_packets_come_out_as_they_went_in() -> None:
     segments = mix(random.Random(7), range(5))
     whole = [*batches(segments, 10**6), *batches(segments[:40], 1)]
     empty = whole[0]._replace(**{name: getattr(whole[0], name)[:0] for name in PacketBatch._fields[3:]})
-    for batch in (*whole, empty):
+    spooled = whole[0]._replace(extents=extents(np.random.default_rng(1), 3))
+    for batch in (*whole, empty, spooled):
         message = wire.decode(wire.encode_packets(batch))
         assert isinstance(message, Packets)
-        assert message.batch[:3] == batch[:3]
+        assert message.batch[:2] == batch[:2]
+        assert same(message.batch.extents, batch.extents)
         assert same(message.batch[3:], batch[3:])
 
 
@@ -106,7 +115,7 @@ def test_packets_come_out_as_they_went_in() -> None:
 def test_each_coding_at_its_bounds(values: list[int], frames: int, bytes_: int) -> None:
     """One number for all, 32-bit distances, or as it is: the smallest that holds the values."""
     stream, shard = np.arange(len(values), dtype=np.uint64), np.zeros(len(values), np.uint8)
-    events = EventBatch(0, 0, frontiers=TABLES["frontiers"](stream, shard, np.array(values, np.int64)))
+    events = EventBatch(0, NO_EXTENTS, frontiers=TABLES["frontiers"](stream, shard, np.array(values, np.int64)))
     [sent] = wire.encode_events(events)
     assert sum(map(len, sent[2:])) == bytes_  # behind the header and the stream
     assert len(sent) == 2 + frames
@@ -136,25 +145,28 @@ def test_long_events_are_several_messages(monkeypatch: pytest.MonkeyPatch) -> No
             ) + [True]
             for message in messages:
                 assert isinstance(message, Happened)
+                assert same(message.events.extents, events.extents)
                 sizes = [len(table.stream) for name in TABLES if (table := getattr(message.events, name)) is not None]
                 assert sum(sizes) <= rows
 
 
 def test_a_header_fits_4_kib() -> None:
     """With every table present and the largest numbers in it, a header keeps to its limit; so does a message."""
+    each = wire.ROWS // len(TABLES)
     full = {
         name: table(*(
-            np.full((wire.ROWS // 9, 6) if field == "key" else wire.ROWS // 9, np.iinfo(dtype).max, dtype)
+            np.full((each, 6) if field == "key" else each, np.iinfo(dtype).max, dtype)
             for field, dtype in dtypes(table).items()
         ))
         for name, table in TABLES.items()
     }  # fmt: skip
-    for frames in wire.encode_events(EventBatch(2**62, 65535, **full)):
+    top = np.array([2**64 - 2, 2**64 - 1], np.uint64)
+    for frames in wire.encode_events(EventBatch(2**62, Extents(top, top[::-1]), **full)):
         assert len(frames[0]) <= wire.HEADER_BYTES
     rng = np.random.default_rng(1)
     for name, table in TABLES.items():
         columns = (column(rng, d, wire.ROWS + 5, "any", field == "key") for field, d in dtypes(table).items())
-        for frames in wire.encode_events(EventBatch(0, 0, **{name: table(*columns)})):
+        for frames in wire.encode_events(EventBatch(0, NO_EXTENTS, **{name: table(*columns)})):
             assert sum(map(len, frames)) <= wire.MESSAGE_BYTES
 
 
@@ -168,7 +180,8 @@ def test_each_row_has_one_writer(writers: int) -> None:
             whole = getattr(batch, name)
             shards = np.zeros(0, np.uint8) if whole is None else whole.shard
             for writer, part in enumerate(parts):
-                assert (part.number, part.slab) == (batch.number, batch.slab)
+                assert part.number == batch.number
+                assert same(part.extents, batch.extents)
                 mine = np.flatnonzero(shards % writers == writer)
                 table = getattr(part, name)
                 assert (table is None) == (len(mine) == 0)
@@ -212,7 +225,7 @@ MSGPACK = st.recursive(
     max_leaves=12,
 )  # fmt: skip
 COLUMN = st.tuples(
-    st.sampled_from(["data.stream", "closed.flags", "keys", "flow", "x", 5, None]),
+    st.sampled_from(["data.stream", "closed.flags", "extents.start", "extents.place", "keys", "flow", "x", 5, None]),
     st.sampled_from(["<u8", "|u1", "<i8", "<f8", "O", "V9", "<u4,<u4", "<M8[ns]", "(3,)u1", "", 7, None]),
     st.sampled_from([0, 1, 2, 3, -1, None, "0", True]),
     st.one_of(st.integers(-(2**63), 2**64 - 1), MSGPACK),
@@ -222,7 +235,7 @@ COLUMN = st.tuples(
 
 @given(
     st.sampled_from(["packets", "events", "note", None, 5]),
-    st.one_of(MSGPACK, st.just({"number": 1, "slab": 0, "clock": 5, "last": True})),
+    st.one_of(MSGPACK, st.just({"number": 1, "clock": 5, "last": True})),
     st.one_of(MSGPACK, st.lists(COLUMN, max_size=4)),
     st.lists(st.binary(max_size=64), max_size=4),
 )
@@ -257,7 +270,7 @@ def test_damaged_messages_are_refused(which: int, seed: int) -> None:
 
 
 MESSAGES = messages()
-NUMBERS = {"number": 0, "slab": 0, "last": True}
+NUMBERS = {"number": 0, "last": True}
 
 
 @pytest.mark.parametrize(
@@ -295,6 +308,30 @@ def test_a_small_message_does_not_take_much_memory() -> None:
         described = [["data.stream", "<u8", 1, 1, count]]
         with pytest.raises(WireError):
             wire.decode([msgpack.packb([wire.VERSION, "events", NUMBERS, described])])
+
+
+def test_extents_that_no_batch_can_have_are_refused() -> None:
+    """Each window has a start and a place, and the starts rise: what a place is looked up by is checked at the door."""
+
+    def sent(**columns: Any) -> list[wire.Frame]:
+        made = [(f"extents.{name}", np.array(values, kind)) for name, (values, kind) in columns.items()]
+        return wire._encode("events", NUMBERS, made)
+
+    u8 = np.uint64
+    good = wire.decode(sent(start=([5, 9], u8), place=([7, 0], u8)))
+    assert isinstance(good, Happened)
+    assert same(good.events.extents, Extents(np.array([5, 9], u8), np.array([7, 0], u8)))
+    for lie in (
+        {"start": ([5, 9], u8)},
+        {"place": ([5, 9], u8)},
+        {"start": ([5, 9], u8), "place": ([1, 2, 3], u8)},
+        {"start": ([5, 5], u8), "place": ([1, 2], u8)},
+        {"start": ([5, 9, 7], u8), "place": ([1, 2, 3], u8)},
+        {"start": ([5, 9], np.int64), "place": ([1, 2], u8)},
+        {"start": ([5, 9], u8), "place": ([1, 2], u8), "length": ([1, 2], u8)},
+    ):
+        with pytest.raises(WireError):
+            wire.decode(sent(**lie))
 
 
 def test_a_segment_with_more_missing_than_it_has_is_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workers.contract import ACK, FIN, PSH, RST, SYN, EventBatch, PacketBatch
+from workers.contract import ACK, FIN, NO_EXTENTS, PSH, RST, SYN, EventBatch, PacketBatch
 from workers.events import TABLES
 from workers.limits import Limits
 from workers.reassembler import Reassembler
@@ -45,7 +45,7 @@ def batches(segments: Sequence[Seg], size: int = 1000) -> Iterator[PacketBatch]:
         keys[:, 5] = 4
         n = len(part)
         yield PacketBatch(
-            number=number, slab=0, clock=clock, keys=keys,
+            number=number, clock=clock, extents=NO_EXTENTS, keys=keys,
             hashes=np.array(flows, np.uint64), shards=np.array(flows, np.uint64).astype(np.uint8),
             flow=np.array([index[s.flow] for s in part], np.uint32),
             packet=np.arange(begin + 1, begin + n + 1, dtype=np.uint64),
@@ -65,7 +65,7 @@ def part(batch: PacketBatch, worker: int, workers: int) -> PacketBatch:
     rows = np.flatnonzero(batch.shards[batch.flow] % workers == worker)
     flows, flow = np.unique(batch.flow[rows], return_inverse=True)
     tables = {"keys": batch.keys[flows], "hashes": batch.hashes[flows], "shards": batch.shards[flows]}
-    fixed = {*tables, "number", "slab", "clock", "flow"}
+    fixed = {*tables, "number", "clock", "extents", "flow"}
     columns = {name: getattr(batch, name)[rows] for name in PacketBatch._fields if name not in fixed}
     return batch._replace(**tables, flow=flow.astype(np.uint32), **columns)
 
@@ -77,11 +77,15 @@ def run(
     limits: Limits | None = None,
     vector: bool = True,
     workers: int = 1,
+    **options: bool,
 ) -> list[EventBatch]:
-    """All events of the segments, the closing ones included; those of several workers one after the other."""
+    """All events of the segments, the closing ones included; those of several workers one after the other.
+
+    ``options`` are the reassembler's.
+    """
     found = []
     for worker in range(workers):
-        reassembler = Reassembler(limits or Limits(), vector=vector)
+        reassembler = Reassembler(limits or Limits(), vector=vector, **options)
         mine = (part(batch, worker, workers) if workers > 1 else batch for batch in batches(segments, size))
         found += map(reassembler.handle, mine)
         found += reassembler.finish()

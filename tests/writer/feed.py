@@ -9,10 +9,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.memory import SPOOL
 from pipeline.report.merge import merge
 from pipeline.writer.writer import Writer
 from tests.report.reader import FOREIGN, NAMESPACE, FileObject, read
-from workers.contract import U8, Closed, Data, EventBatch, Frontiers, Opened, Overlaps, Parts, Rebases, Runs
+from workers.contract import (
+    INPUT_SHIFT,
+    NO_EXTENTS,
+    U8,
+    Closed,
+    Data,
+    EventBatch,
+    Extents,
+    Frontiers,
+    Opened,
+    Overlaps,
+    Parts,
+    Rebases,
+    Runs,
+)
 from workers.events import dtypes
 
 HEAD = f"<dfxml xmlns='{NAMESPACE}' xmlns:tcpflow='{FOREIGN}'>".encode()
@@ -49,22 +64,33 @@ def name_of(stream: int) -> str:
     return "-".join(ends[::-1] if stream & 1 else ends)
 
 
+class Opening(NamedTuple):
+    """A stream that goes on in the file of another one (-R)."""
+
+    stream: int
+    like: int  # a stream of the tuple
+    base: int
+
+
 class Bench:
-    """A writer on a folder. Each ``say`` is an EventBatch with a slab of its own."""
+    """A writer on a folder. The payload of each ``say`` is an input of its own; every other one is spooled."""
 
     def __init__(self, folder: Path, fragment: str = "fragment-0", **options: Any) -> None:
         self.out = folder / "out"
         self.out.mkdir(exist_ok=True)
         options.setdefault("md5", True)
-        self.config = Config(inputs=(Path("one.pcap"),), output=self.out, **options)
+        options.setdefault("inputs", (Path("one.pcap"),))
+        self.config = Config(output=self.out, **options)
         self.fragment = folder / fragment
-        self._slabs: list[U8] = []
-        self.writer = Writer(self.config, self.fragment, self._slabs.__getitem__)
+        self._arrays: dict[int, U8] = {}
+        self._addresses: dict[tuple[int, int], int] = {}  # of Data, by stream and offset
+        self._said = 0
+        self.writer = Writer(self.config, self.fragment, self._arrays.__getitem__)
 
     def say(
         self,
         *,
-        opened: Iterable[int] = (),
+        opened: Iterable[int | Opening] = (),
         rebases: Iterable[tuple[int, int]] = (),
         parts: Iterable[tuple[int, int]] = (),
         data: Iterable[Piece] = (),
@@ -74,17 +100,21 @@ class Bench:
         closed: Iterable[Closing] = (),
     ) -> None:
         """Apply one batch. ``runs`` (stream, offset, size) are those said before their stream closes."""
-        slab = bytearray(MACS + b"\x08\x00padding")
-        opening = [(s, s & 255, key_of(s), s & 1, 0, LAST - 1, len(MACS), len(MACS)) for s in opened]
-        new = [self._row(slab, piece) for piece in data]
-        again = [self._row(slab, piece)[:6] for piece in overlaps]
+        number, self._said = self._said, self._said + 1
+        begin = number << INPUT_SHIFT
+        captured = bytearray(MACS + b"\x08\x00padding")
+        opening = [
+            (s, s & 255, key_of(like), s & 1, 0, LAST - 1, begin + len(MACS), len(MACS), base)
+            for s, like, base in (o if isinstance(o, Opening) else (o, o, 0) for o in opened)
+        ]
+        new = [self._row(begin, captured, piece) for piece in data]
+        again = [self._row(begin, captured, piece)[:6] for piece in overlaps]
         closing = list(closed)
-        told = [(stream, 0, offset, size, 0, 0) for stream, offset, size in runs]
-        told += [(c.stream, 0, offset, size, 0, 0) for c in closing for offset, size in c.runs]
-        self._slabs.append(np.frombuffer(bytes(slab), np.uint8))
-        number = len(self._slabs) - 1
+        self._addresses |= {(row[0], row[2]): row[3] for row in new}
+        ranges = [*runs, *((c.stream, offset, size) for c in closing for offset, size in c.runs)]
+        told = [(s, 0, offset, size, self._addresses.get((s, offset), 0)) for s, offset, size in ranges]
         self.writer.apply(EventBatch(
-            number, number,
+            number, self._lay_down(number, bytes(captured)),
             opened=table(Opened, opening),
             rebases=table(Rebases, [(stream, 0, origin) for stream, origin in rebases]),
             parts=table(Parts, [(stream, 0, offset) for stream, offset in parts]),
@@ -95,11 +125,20 @@ class Bench:
             closed=table(Closed, [c.row() for c in closing]),
         ))  # fmt: skip
 
+    def _lay_down(self, number: int, captured: bytes) -> Extents:
+        """Where the payload can be read from now on."""
+        if number % 2 == 0:
+            self._arrays[number] = np.frombuffer(captured, np.uint8)
+            return NO_EXTENTS
+        place = 10 * number
+        self._arrays[SPOOL] = np.frombuffer(bytes(place) + captured, np.uint8)
+        return Extents(np.array([number << INPUT_SHIFT], np.uint64), np.array([place], np.uint64))
+
     @staticmethod
-    def _row(slab: bytearray, piece: Piece) -> tuple[int, ...]:
-        slab += b"#" * (len(piece.payload) % 3)  # payloads seldom stand side by side
-        slab += piece.payload
-        start = len(slab) - len(piece.payload)
+    def _row(begin: int, captured: bytearray, piece: Piece) -> tuple[int, ...]:
+        captured += b"#" * (len(piece.payload) % 3)  # payloads seldom stand side by side
+        captured += piece.payload
+        start = begin + len(captured) - len(piece.payload)
         return piece.stream, 0, piece.offset, start, len(piece.payload), piece.packet, LAST
 
     def rows(self) -> list[FileObject]:
