@@ -1,0 +1,133 @@
+"""The writer of ``-c``: streams on standard output; their files exist only as long as they are needed.
+
+Knows: in which order the events of a batch are to be printed, when a stream's file can go.
+Does not know: how a chunk looks (printing.py), how many workers there are.
+Invariant: what a batch says is printed, and written out, when ``apply_together`` returns.
+
+The files are written as ever, in a folder of their own: overlaps are compared with them, hashes made of them, and
+bytes that had to wait for others are read back from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from pipeline.config import Config
+from pipeline.errors import InternalError
+from pipeline.memory import Arrays
+from pipeline.writer.payload import Payload
+from pipeline.writer.printing import Printer
+from pipeline.writer.stream import Stream
+from pipeline.writer.terminal import StandardOutput
+from pipeline.writer.writer import Writer
+from workers.contract import U64, Closed, EventBatch, Opened
+
+_Step: TypeAlias = tuple[Callable[..., None], tuple[Any, ...]]
+"""What to do in the turn of a packet, and with what."""
+
+
+class PrintingWriter(Writer):
+    """A writer that prints. All workers' events of a batch are to be given at once."""
+
+    def __init__(self, config: Config, fragment: Path, arrays: Arrays, output: StandardOutput | None = None) -> None:
+        """As Writer; ``output`` None is standard output."""
+        super().__init__(config, fragment, arrays)
+        self._output = StandardOutput() if output is None else output
+        self._printer = Printer(self._output.put, self._read_back, colours=self._output.coloured)
+        self._closed: dict[int, Stream] = {}  # of which bytes are still to be printed
+
+    def apply(self, events: EventBatch) -> None:
+        """Do, and print, what the only worker says of a batch."""
+        self.apply_together([events])
+
+    def apply_together(self, together: Sequence[EventBatch]) -> None:
+        """Do, and print, what all workers say of a batch."""
+        payloads = [self._take_in(events) for events in together]
+        self._print(together, payloads)
+        for events in together:
+            self._conclude(events)
+        self._output.flush()
+
+    def finish(self) -> None:
+        """Every stream is closed: print what is left, make the fragment final."""
+        for number in self._printer.rest():
+            if number in self._closed:
+                self._discard(self._closed.pop(number))
+        self._output.flush()
+        super().finish()
+
+    def _print(self, together: Sequence[EventBatch], payloads: Sequence[Payload | None]) -> None:
+        """Packet by packet: compare its overlaps, for they may change what waits; print its bytes, then the gaps."""
+        packets: list[U64] = []
+        steps: list[_Step] = []
+        for events, payload in zip(together, payloads, strict=True):
+            if events.overlaps is not None and payload is not None:
+                packets.append(events.overlaps.packet)
+                steps += [(self._compare_row, row) for row in self._overlap_rows(events.overlaps, payload)]
+        for events, payload in zip(together, payloads, strict=True):
+            data = events.data
+            if data is not None and payload is not None:
+                packets.append(data.packet)
+                news = payload.slices(data.start, data.size.tolist())
+                rows = zip(data.stream.tolist(), data.offset.tolist(), data.time.tolist(), news, strict=True)
+                steps += [(self._printer.data, row) for row in rows]
+        for events in together:
+            gaps = events.gaps
+            if gaps is not None:
+                clear = gaps.packet != 0  # the others are of streams that are closed
+                packets.append(gaps.packet[clear])
+                ends = (gaps.offset + gaps.size)[clear].tolist()
+                steps += [(self._gap, row) for row in zip(gaps.stream[clear].tolist(), ends, strict=True)]
+        if steps:
+            for at in np.argsort(np.concatenate(packets), kind="stable").tolist():
+                do, row = steps[at]
+                do(*row)
+
+    def _gap(self, number: int, end: int) -> None:
+        self._printer.gap(number, self._end(self._streams[number], end))
+
+    def _end(self, stream: Stream, end: int) -> int:
+        """Where what is kept of a stream ends that would end at ``end``. Its origin is final when a gap is clear."""
+        most = self._config.limits.stream_bytes
+        return end if most is None else min(end, stream.origin + most)
+
+    # Streams and their files
+
+    def _open(self, opened: Opened, payload: Payload) -> None:
+        super()._open(opened, payload)
+        for number in opened.stream.tolist():
+            stream = self._streams[number]
+            self._printer.open(number, stream.name + stream.provisional)
+
+    def _close(self, closed: Closed) -> None:
+        streams = [self._streams[number] for number in closed.stream.tolist()]
+        super()._close(closed)
+        for stream, end in zip(streams, closed.end.tolist(), strict=True):
+            if self._printer.close(stream.number, self._end(stream, end)):
+                self._closed[stream.number] = stream
+            else:
+                self._discard(stream)
+
+    def _discard(self, stream: Stream) -> None:
+        if self._config.append:
+            return  # the tuple's next connection goes on in its file; all of them go with their folder
+        for _, file in stream.files():
+            self.folder.discard(file)
+        if stream.conflict_file is not None:
+            self.folder.discard(stream.conflict_file)
+
+    def _read_back(self, number: int, offset: int, size: int) -> bytes:
+        stream = self._streams.get(number) or self._closed[number]
+        pieces = []
+        while size:
+            file, start = stream.part(offset)
+            piece = self.folder.read(file, size, offset - start)  # it ends where the next part begins, or before
+            if not piece:
+                raise InternalError(f"{file.name} is shorter than what was written to it")
+            pieces.append(piece)
+            offset, size = offset + len(piece), size - len(piece)
+        return b"".join(pieces)
