@@ -12,6 +12,7 @@ from typing import Final
 
 from pipeline.report.rows import Conflict, Part, Run, StreamRecord
 from pipeline.writer.folder import Folder, StoredFile
+from pipeline.writer.spans import by_input
 from pipeline.writer.stream import Stream
 from workers.contract import Completeness
 
@@ -35,9 +36,8 @@ def new_counters() -> dict[str, int]:
     return dict.fromkeys(names, 0)
 
 
-def read_all(file: StoredFile, folder: Folder) -> Iterator[bytes]:
-    """A file as it lies on disk, in blocks."""
-    at = 0
+def read_all(file: StoredFile, folder: Folder, at: int = 0) -> Iterator[bytes]:
+    """A file as it lies on disk, from ``at`` on, in blocks."""
     while block := folder.read(file, _READ, at):
         yield block
         at += len(block)
@@ -57,14 +57,18 @@ def hash_up_to(stream: Stream, offset: int, folder: Folder) -> None:
 
 
 def close_stream(
-    stream: Stream, row: Sequence[int], runs: Sequence[Run], folder: Folder, counters: dict[str, int]
-) -> StreamRecord:
-    """Complete the files; ``row`` is a row of Closed, ``runs`` are its stream's, without the first columns."""
+    stream: Stream, row: Sequence[int], runs: Sequence[Run], folder: Folder, counters: dict[str, int], *,
+    shared: bool = False,
+) -> StreamRecord:  # fmt: skip
+    """Complete the files; ``row`` is a row of Closed, ``runs`` are its stream's, without the first columns.
+
+    ``shared``: another stream may go on in them (appended.py, which also counts them). The record is that of
+    the stream all the same: its size, its runs, the parts that hold some of it.
+    """
     (number, _, origin, end, written, seen, overlap, beyond, outside, not_data, refused, first, last, packets,
      length, clipped, disorder, flags, reason) = row  # fmt: skip
     size = end - origin
-    if len(runs) != 1 or origin:
-        runs = [(offset - origin, run, slab, place) for offset, run, slab, place in sorted(runs)]
+    runs = _runs(stream, origin, runs)
     present = sum([run[1] for run in runs])
     file = stream.file
     parts: Sequence[Part] = ()
@@ -73,12 +77,13 @@ def close_stream(
         first_size, md5, parts = _close_parts(stream, end, folder)
     else:
         if present != size or stream.stale or not file.made:
-            folder.cut(file, size)  # a hole at its end, or less where the limit moved down
+            folder.cut(file, stream.base + size)  # a hole at its end, or less where the limit moved down
         md5 = _digest(stream, end, folder) if stream.digest is not None else None
-    folder.finish(file, last)
-    for _, part in stream.parted:
-        folder.finish(part, last)
-    counters["files"] += 1 + len(stream.parted)
+    if not shared:
+        folder.finish(file, last)
+        for _, part in stream.parted:
+            folder.finish(part, last)
+        counters["files"] += 1 + len(stream.parted)
     counters["run_bytes"] += present
     if present != size:
         _count_gaps(counters, runs, size, present)
@@ -97,16 +102,26 @@ def close_stream(
     ))  # fmt: skip
 
 
+def _runs(stream: Stream, origin: int, runs: Sequence[Run]) -> Sequence[Run]:
+    """The runs in their order, placed in the file, and cut where the input changes."""
+    if stream.spans:
+        runs = by_input(runs, stream.spans)
+    if len(runs) == 1 and not origin:
+        return runs
+    return [(offset - origin, run, image, place) for offset, run, image, place in sorted(runs)]
+
+
 def _digest(stream: Stream, end: int, folder: Folder) -> str:
     """The MD5 of a stream's only file, as it lies on disk."""
     assert stream.digest is not None
     if stream.stale:
-        return _file_digest(stream.file, folder)
+        return file_digest(stream.file, folder)
     hash_up_to(stream, end, folder)
     return stream.digest.hexdigest()
 
 
-def _file_digest(file: StoredFile, folder: Folder) -> str:
+def file_digest(file: StoredFile, folder: Folder) -> str:
+    """The MD5 of a file as it lies on disk."""
     digest = hashlib.md5(usedforsecurity=False)
     for block in read_all(file, folder):
         digest.update(block)
@@ -115,20 +130,21 @@ def _file_digest(file: StoredFile, folder: Folder) -> str:
 
 def _close_parts(stream: Stream, end: int, folder: Folder) -> tuple[int, str | None, list[Part]]:
     """Size and MD5 of the first file, and the further ones."""
-    start, last = stream.parted[-1]
+    while stream.own_parts() and stream.parted[-1][0] >= end:  # -C keeps none of it, since the start moved down
+        folder.discard(stream.parted.pop()[1])
+    start, last = stream.files()[-1]
     folder.cut(last, end - start)
     with_md5 = stream.digest is not None
     told = [
-        (
-            start - stream.origin,
+        Part(
             file.name,
+            start - stream.origin,
             folder.size(file),
-            _file_digest(file, folder) if with_md5 else None,
+            file_digest(file, folder) if with_md5 else None,
         )
-        for start, file in stream.files()
+        for start, file in [stream.home(), *stream.own_parts()]
     ]
-    parts = [Part(name, offset, size, md5) for offset, name, size, md5 in told[1:]]
-    return told[0][2], told[0][3], parts
+    return told[0].size, told[0].md5, told if stream.inherited else told[1:]
 
 
 def _conflicts(stream: Stream, origin: int, last: int, folder: Folder) -> tuple[list[Conflict], str | None]:
@@ -136,7 +152,7 @@ def _conflicts(stream: Stream, origin: int, last: int, folder: Folder) -> tuple[
     if stream.conflict_file is not None:
         folder.finish(stream.conflict_file, last)
     moved = [conflict._replace(offset=conflict.offset - origin) for conflict in stream.conflicts or ()]
-    return moved, None if stream.conflict_file is None else stream.conflict_file.name
+    return moved, stream.conflict_file.name if stream.conflict_file is not None and stream.kept else None
 
 
 def _count_gaps(counters: dict[str, int], runs: Sequence[Run], size: int, present: int) -> None:

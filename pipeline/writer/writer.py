@@ -8,21 +8,30 @@ what lies on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from pipeline.config import Config
+from pipeline.memory import Arrays
 from pipeline.report.fragments import FragmentWriter, name_key
-from pipeline.report.rows import CONFLICTS, Conflict, Run, StreamRecord, format_rows
+from pipeline.report.rows import Conflict, Run, StreamRecord, conflicts_name, format_rows
 from pipeline.writer.closing import close_stream, hash_up_to, new_counters, read_all
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.names import Names, endpoints, provisional
 from pipeline.writer.overlaps import Differing, differing, md5
 from pipeline.writer.payload import Payload, pieces
+from pipeline.writer.spans import note_span
 from pipeline.writer.stream import Stream
-from workers.contract import U8, Closed, Data, EventBatch, Opened, Overlaps
+from workers.contract import INPUT_SHIFT, OFFSET_MASK, Closed, Data, EventBatch, Opened, Overlaps
+
+if TYPE_CHECKING:
+    from pipeline.report.flows import Flows
+    from pipeline.report.packet_map import MapFragment
+    from pipeline.writer.appended import Appended
 
 _ROWS: Final = 4096  # rows formatted together
 
@@ -30,10 +39,10 @@ _ROWS: Final = 4096  # rows formatted together
 class Writer:
     """One writer's state. ``apply`` its events in order, then ``finish``."""
 
-    def __init__(self, config: Config, fragment: Path, slab: Callable[[int], U8]) -> None:
-        """``slab`` maps a slab by its number. Makes the fragment; OutputError when that fails."""
+    def __init__(self, config: Config, fragment: Path, arrays: Arrays) -> None:
+        """``arrays`` are the captured bytes, see memory.py. Makes the fragment; OutputError when that fails."""
         self._config = config
-        self._slab = slab
+        self._arrays = arrays
         self._names = Names(config.name_format, timestamp=config.name_timestamp)
         self.folder = Folder(config.output)
         self._fragment = FragmentWriter(fragment)
@@ -42,14 +51,24 @@ class Writer:
         self._runs: dict[int, list[Run]] = {}
         self._finished: list[StreamRecord] = []
         self._name_keys: list[int] = []
+        self._flows = None if config.flows is None else _flows(fragment)
+        self._map = _packet_map(fragment) if config.packet_map else None
+        self._appended = _appended(self.folder) if config.append else None
         self.counters = new_counters()
 
     def apply(self, events: EventBatch) -> None:
         """Do what a batch of events says."""
+        payload = self._take_in(events)
+        if payload is not None and events.overlaps is not None:
+            self._compare(events.overlaps, payload)
+        self._conclude(events)
+
+    def _take_in(self, events: EventBatch) -> Payload | None:
+        """Streams that begin, and new bytes."""
         opened, data, overlaps = events.opened, events.data, events.overlaps
         payload = None
         if opened is not None or data is not None or overlaps is not None:
-            payload = Payload(self._slab(events.slab), data)
+            payload = Payload(self._arrays, events)
         if payload is not None and opened is not None:
             self._open(opened, payload)
         if events.rebases is not None:
@@ -60,39 +79,63 @@ class Writer:
                 self._streams[number].begin_part(offset)
         if payload is not None and data is not None:
             self._write(data, payload)
-        if payload is not None and overlaps is not None:
-            self._compare(overlaps, payload)
+            if self._map is not None:
+                self._map.add(events.number, data)
+        return payload
+
+    def _conclude(self, events: EventBatch) -> None:
+        """What the bytes that are there now come to; streams that end."""
         if events.frontiers is not None:
             for number, _, offset in _rows(events.frontiers):
                 hash_up_to(self._streams[number], offset, self.folder)
         if events.runs is not None:  # they may come long before their stream closes, or a message before
-            for number, _, *run in _rows(events.runs):
+            runs = events.runs
+            columns = runs.offset, runs.size, runs.start >> INPUT_SHIFT, runs.start & OFFSET_MASK
+            for number, *run in zip(runs.stream.tolist(), *(column.tolist() for column in columns), strict=True):
                 self._runs.setdefault(number, []).append(tuple(run))
         if events.closed is not None:
             self._close(events.closed)
+        if self._flows is not None and events.connections is not None:
+            self._flows.add(events.connections)
 
     def finish(self) -> None:
         """Every stream is closed: make the fragment final."""
         self._say_rows()
+        if self._appended is not None:
+            coarse = self._names.coarse
+            for streams, rows, names in self._appended.rows(self._images, self.counters, md5=self._config.md5):
+                self._fragment.add(streams, rows, [name_key(name) for name in names] if coarse else None)
         self._fragment.close()
+        if self._flows is not None:
+            self._flows.close()
+        if self._map is not None:
+            self._map.close()
         self.folder.shut()
 
     # Bytes
 
     def _open(self, opened: Opened, payload: Payload) -> None:
-        with_md5, coarse, name_of = self._config.md5, self._names.coarse, self._names.name
-        for number, _, key, side, counter, time, start, mac in _rows(opened):
+        several = len(self._config.inputs) > 1
+        appended, coarse, name_of = self._appended, self._names.coarse, self._names.name
+        with_md5 = self._config.md5 and appended is None
+        macs = payload.slices(opened.start - opened.mac, np.where(opened.mac, 12, 0).tolist())
+        rows = zip(_rows(opened), map(bytes, macs), strict=True)
+        for (number, _, key, side, counter, time, *_, base), pair in rows:
             ends = endpoints(key, side)
             name = name_of(ends, time, counter)
             suffix = provisional(number) if coarse else ""
-            macs = bytes(payload.slice(start - mac, 12)) if mac else b""
-            self._streams[number] = Stream(number, name, suffix, ends, macs, md5=with_md5)
+            stream = Stream(number, name, suffix, ends, pair, md5=with_md5, spans=several)
+            self._streams[number] = stream
+            if appended is not None:
+                appended.open(stream, key, side, base)
 
     def _write(self, data: Data, payload: Payload) -> None:
         streams, write, gather = self._streams, self.folder.write, payload.gather
         for number, offset, low, high, size, even in pieces(data):
             stream = streams[number]
-            file, start = stream.part(offset) if stream.parted else (stream.file, stream.origin)
+            if stream.spans is not None:
+                note_span(stream.spans, offset, size, int(data.start[low]))
+            file, start = stream.part(offset) if stream.parted else (stream.file, stream.origin - stream.base)
             buffers = gather(low, high, even=even)
             write(file, buffers, size, offset - start)
             digest = stream.digest
@@ -106,24 +149,35 @@ class Writer:
         self.counters["data_bytes"] += int(data.size.sum(dtype="int64"))
 
     def _rebase(self, stream: Stream, origin: int) -> None:
-        """What the first file holds moves up; it is no more than a reorder window's worth."""
+        """What its first file holds of it moves up; it is no more than a reorder window's worth."""
         shift = stream.move_origin(origin)
-        file = stream.file
+        start, file = stream.home()
+        begin = origin - start  # what lies below is of streams before this one
         if file.made:
-            held = b"".join(read_all(file, self.folder))
-            self.folder.cut(file, 0)
-            self.folder.write(file, [held], len(held), shift)
-        for start, part in reversed(stream.parted):  # names say offsets; the last moves out of the way first
-            self.folder.rename(part, f"{file.name}@{start - origin}")
+            held = b"".join(read_all(file, self.folder, begin))
+            self.folder.cut(file, begin)
+            self.folder.write(file, [held], len(held), begin + shift)
+        for start, part in reversed(stream.own_parts()):  # names say offsets; the last moves out of the way first
+            self.folder.rename(part, stream.part_name(start))
 
     # Overlaps
 
     def _compare(self, overlaps: Overlaps, payload: Payload) -> None:
-        for number, _, offset, place, size, packet in _rows(overlaps):
-            stream = self._streams[number]
-            inner = [start for start, _ in stream.parted if offset < start < offset + size]
-            for low, high in pairwise([offset, *inner, offset + size]):  # files may meet within an overlap
-                self._compare_in_file(stream, low, payload.slice(place + low - offset, high - low), packet)
+        for row in self._overlap_rows(overlaps, payload):
+            self._compare_row(*row)
+
+    @staticmethod
+    def _overlap_rows(overlaps: Overlaps, payload: Payload) -> Iterator[tuple[int, int, int, memoryview]]:
+        """Stream, offset, packet and bytes of each."""
+        news = payload.slices(overlaps.start, overlaps.size.tolist())
+        columns = (overlaps.stream.tolist(), overlaps.offset.tolist(), overlaps.packet.tolist())
+        return zip(*columns, news, strict=True)
+
+    def _compare_row(self, number: int, offset: int, packet: int, new: memoryview) -> None:
+        stream, size = self._streams[number], len(new)
+        inner = [start for start, _ in stream.parted if offset < start < offset + size]
+        for low, high in pairwise([offset, *inner, offset + size]):  # files may meet within an overlap
+            self._compare_in_file(stream, low, new[low - offset : high - offset], packet)
 
     def _compare_in_file(self, stream: Stream, offset: int, new: memoryview, packet: int) -> None:
         file, start = stream.part(offset)
@@ -147,8 +201,8 @@ class Writer:
         side = None
         if stream.kept + run.length <= self._config.limits.conflict_bytes:
             if stream.conflict_file is None:
-                stream.conflict_file = StoredFile(CONFLICTS + stream.file.name, stream.number)
-            side = stream.kept
+                stream.conflict_file = StoredFile(conflicts_name(stream.file.name), stream.number)
+            side = stream.side_start + stream.kept
             self.folder.write(stream.conflict_file, [loser], run.length, side)
             stream.kept += run.length
         at = offset + run.offset
@@ -161,7 +215,16 @@ class Writer:
     def _close(self, closed: Closed) -> None:
         for row in _rows(closed):
             stream, runs = self._streams.pop(row[0]), self._runs.pop(row[0], [])
-            self._finished.append(close_stream(stream, row, runs, self.folder, self.counters))
+            shared = self._appended is not None
+            record = close_stream(stream, row, runs, self.folder, self.counters, shared=shared)
+            if self._flows is not None:
+                self._flows.keep(record)
+            if self._map is not None:
+                self._map.shift(stream.number, stream.base - stream.origin)
+            if self._appended is not None:
+                self._appended.close(stream, record)
+                continue
+            self._finished.append(record)
             self._name_keys.append(name_key(stream.name) if self._names.coarse else 0)
         if len(self._finished) >= _ROWS:
             self._say_rows()
@@ -174,6 +237,24 @@ class Writer:
             self.counters["rows"] += len(rows)
             self._finished.clear()
             self._name_keys.clear()
+
+
+def _flows(fragment: Path) -> Flows:
+    from pipeline.report.flows import Flows, flows_fragment
+
+    return Flows(flows_fragment(fragment))
+
+
+def _packet_map(fragment: Path) -> MapFragment:
+    from pipeline.report.packet_map import MapFragment, map_fragment
+
+    return MapFragment(map_fragment(fragment))
+
+
+def _appended(folder: Folder) -> Appended:
+    from pipeline.writer.appended import Appended
+
+    return Appended(folder)
 
 
 def _rows(table: Any) -> Iterator[tuple[Any, ...]]:

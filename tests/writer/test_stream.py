@@ -39,6 +39,32 @@ def test_moving_the_origin_says_how_far() -> None:
     assert [file.name for _, file in made.files()] == ["name", "name@125"]
 
 
+@given(
+    st.integers(-20, 0), st.integers(0, 50), st.lists(st.integers(1, 100), unique=True, max_size=3),
+    st.integers(200, 300), st.lists(st.integers(-30, -1), max_size=3),
+)  # fmt: skip
+def test_a_stream_that_follows_leaves_the_files_before_it_where_they_are(
+    origin: int, base: int, starts: list[int], behind: int, origins: list[int]
+) -> None:
+    """With -R, however often its own start moves down; its first byte stays at its base, its parts are named by
+    their place."""
+    before, later = stream(), Stream(8, "other", "", ENDS, b"", md5=False)
+    before.base, before.origin = base, origin
+    for start in starts:
+        before.begin_part(start)
+    there = [(start - before.origin + before.base, file) for start, file in before.files()]
+    later.follow(before, behind)
+    later.begin_part(40)
+    for lower in sorted(origins, reverse=True):
+        later.move_origin(lower)
+    assert [(at - later.origin + behind, file) for at, file in later.files()[:-1]] == there
+    place, file = there[-1]
+    assert later.home() == (place - behind + later.origin, file)
+    assert later.part(later.origin) == later.home()[::-1]
+    assert later.own_parts() == [(40, later.files()[-1][1])]
+    assert later.part_name(40) == f"name@{40 - later.origin + behind}"
+
+
 def test_a_provisional_name_is_that_of_every_file() -> None:
     """Parts carry their stream's suffix, so that they can lose it together."""
     made = stream(suffix="~1")

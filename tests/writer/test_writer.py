@@ -181,6 +181,23 @@ def test_a_run_may_be_told_before_its_stream_closes(tmp_path: Path) -> None:
     assert bench.writer.counters["run_bytes"] == 4
 
 
+def test_a_run_over_two_inputs_says_so(tmp_path: Path) -> None:
+    """A stream that runs on through rotated captures: each stretch is where its first byte was captured, mapped or
+    spooled."""
+    bench = Bench(tmp_path, inputs=(Path("one.pcap"), Path("two.pcap")))
+    bench.say(opened=[2, 4], data=[Piece(2, 0, b"aaaa"), Piece(4, 0, b"zzz")])
+    bench.say(data=[Piece(2, 4, b"bb"), Piece(2, 6, b"c")], closed=[whole(2, 7), whole(4, 3)])
+    rows = bench.rows()
+    assert bench.content(name_of(2)) == b"aaaabbc"
+    assert [(run["file_offset"], run["img_offset"], run["len"]) for run in rows[0].runs] == [
+        ("0", "22", "4"), ("4", "23", "3"),
+    ]  # fmt: skip
+    assert [attributes for tag, attributes in rows[0].foreign if tag == "image"] == [
+        {"file_offset": "0", "name": "one.pcap"}, {"file_offset": "4", "name": "two.pcap"},
+    ]  # fmt: skip
+    assert flow(rows[1])["image"] == "one.pcap"
+
+
 def test_no_md5_unless_asked(tmp_path: Path) -> None:
     """Without -md5 no file is hashed, whatever happens to it."""
     bench = Bench(tmp_path, md5=False)

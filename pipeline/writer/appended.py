@@ -1,0 +1,142 @@
+"""``-R``: the later connections of a tuple go on in the files of the first, each direction in its own.
+
+Knows: which streams share files, in which order they lie there. Does not know: events, how bytes are written.
+Invariant: a stream lies behind all that were opened before it, and is the last in the files until it is
+closed: nobody else's byte is moved or cut when its start moves down or its end is known.
+
+A stream can be opened and written to before the one in front of it is closed, if one message to the writer
+tells of both (all tables of a message apply together). Till then it has files of its own, ``NAME~ID``.
+
+The files are named by the first stream (with ``-T``, by the time of its connection). What their rows need
+is kept until the run ends, since more may be appended: some hundred bytes for each tuple that carried
+payload, and for each of its connections a record with its runs. Their MD5 is made then, by reading them back.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.errors import InternalError
+from pipeline.report.rows import Part, StreamRecord, conflicts_name, format_shared, moved_runs
+from pipeline.writer.closing import file_digest, read_all
+from pipeline.writer.folder import Folder, StoredFile
+from pipeline.writer.names import provisional
+from pipeline.writer.stream import Stream
+
+_ROWS = 4096  # formatted together
+
+
+class _Chain:
+    """The streams of one direction of a tuple, one behind the other."""
+
+    __slots__ = ("first", "latest", "records", "waiting")
+
+    def __init__(self, stream: Stream) -> None:
+        self.first = stream.number
+        self.latest = stream  # the last in the files
+        self.records: list[tuple[int, StreamRecord]] = []  # of those that are closed, each with its base
+        self.waiting: deque[tuple[Stream, int]] = deque()  # those in files of their own, each with its base
+
+
+class Appended:
+    """All files of a writer that streams may share. ``open`` and ``close`` each stream, then ``rows``."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._chains: dict[bytes, _Chain] = {}
+        self._open: dict[int, _Chain] = {}
+
+    def open(self, stream: Stream, key: Sequence[int], side: int, base: int) -> None:
+        """A new stream, of direction ``side`` of the tuple ``key``: its origin lies ``base`` bytes into the files."""
+        whose = struct.pack("6QB", *key, side)
+        chain = self._chains.get(whose)
+        if chain is None:
+            self._chains[whose] = self._open[stream.number] = _Chain(stream)
+            return
+        before = chain.latest
+        stream.name, stream.provisional = before.name, before.provisional
+        if before.number in self._open:
+            stream.file = StoredFile(stream.name + provisional(stream.number), stream.number)
+            chain.waiting.append((stream, base))
+        else:
+            stream.follow(before, base)
+            chain.latest = stream
+        self._open[stream.number] = chain
+
+    def close(self, stream: Stream, record: StreamRecord) -> None:
+        """``stream`` is complete: the next one goes on behind it."""
+        chain = self._open.pop(stream.number)
+        if chain.latest is not stream:
+            raise InternalError(f"stream {stream.number} was closed before the one that it is appended to")
+        chain.records.append((stream.base, record))
+        if chain.waiting:
+            chain.latest, base = chain.waiting.popleft()
+            self._join(chain.latest, stream, base)
+
+    def _join(self, stream: Stream, before: Stream, base: int) -> None:
+        """What the stream has in files of its own goes behind ``before``; its parts are renamed."""
+        folder, own, parts, side = self._folder, stream.file, stream.parted, stream.conflict_file
+        stream.follow(before, base)
+        start, home = stream.home()
+        at = stream.origin - start
+        for block in read_all(own, folder) if own.made else ():
+            if block.count(0) < len(block):  # a hole stays one
+                folder.write(home, [block], len(block), at)
+            at += len(block)
+        folder.cut(home, at)
+        folder.discard(own)
+        stream.parted += parts
+        for offset, part in parts:
+            folder.rename(part, stream.part_name(offset))
+        if side is not None:
+            self._join_conflicts(stream, side)
+
+    def _join_conflicts(self, stream: Stream, side: StoredFile) -> None:
+        if stream.conflict_file is None:
+            self._folder.rename(side, conflicts_name(stream.file.name))
+            stream.conflict_file = side
+            return
+        lost = b"".join(read_all(side, self._folder))
+        self._folder.write(stream.conflict_file, [lost], len(lost), stream.side_start)
+        self._folder.discard(side)
+        stream.conflicts = [
+            conflict._replace(
+                side_offset=None if conflict.side_offset is None else conflict.side_offset + stream.side_start
+            )
+            for conflict in stream.conflicts or ()
+        ]
+
+    def rows(
+        self, images: Mapping[int, str], counters: dict[str, int], *, md5: bool
+    ) -> Iterator[tuple[list[int], list[bytes], list[str]]]:
+        """Every stream is closed: complete the files. Streams that rows are filed under, rows, and wanted names."""
+        chains = list(self._chains.values())
+        for at in range(0, len(chains), _ROWS):
+            some = chains[at : at + _ROWS]
+            files = [self._file(chain, counters, md5=md5) for chain in some]
+            yield (
+                [chain.first for chain in some],
+                format_shared(files, [chain.records for chain in some], images),
+                [chain.latest.name for chain in some],
+            )
+
+    def _file(self, chain: _Chain, counters: dict[str, int], *, md5: bool) -> StreamRecord:
+        """What the report says of the files themselves."""
+        last = chain.latest
+        time = chain.records[-1][1].last_ns
+        told = []
+        for start, stored in last.files():
+            size = self._folder.size(stored)
+            digest = file_digest(stored, self._folder) if md5 else None
+            self._folder.finish(stored, time)
+            told.append(Part(stored.name, start - last.origin + last.base, size, digest))
+        counters["files"] += len(told)
+        counters["rows"] += len(chain.records)
+        record = chain.records[0][1]
+        file = record._replace(filename=told[0].filename, size=told[0].size, md5=told[0].md5, parts=told[1:])
+        if len(chain.records) == 1:
+            return file
+        runs = [moved for base, each in chain.records for moved in moved_runs(each.runs, base)]
+        return file._replace(runs=runs, last_ns=time, conflicts=(), conflict_file=None)
