@@ -1,8 +1,8 @@
 """The command line: argv to Config, then one call, then an exit status. No work is done here.
 
-Knows: how options are spelled, which ones later versions bring, how a run's outcome is told.
-Does not know: captures, streams, reports. It looks at the disk only to see that the inputs are there,
-how large they are, and that the output is not a file.
+Knows: which options go together, what their values may be, how a run's outcome is told.
+Does not know: how options are spelled (options.py), captures, streams, reports. It looks at the disk only to
+see that the inputs are there, how large they are, and that what is written does not go over them.
 Invariant: what is not understood is refused (exit status 2) before anything is written, and in one line.
 
 It starts fast: numpy and all that needs it are imported only once there is something to run.
@@ -13,65 +13,54 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shlex
 import signal
-import stat
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
-from pipeline import console
+from pipeline import console, remarks
 from pipeline.config import (
     DEFAULT_BATCH_PACKETS,
     DEFAULT_HASH_KEY,
+    DEFAULT_SPOOL_BYTES,
+    LEAST_SPOOL_BYTES,
     MOST_PROCESSES,
+    MOST_SPOOL_BYTES,
+    STDIN,
     Config,
     OverlapPolicy,
+    byte_size,
     check_name_format,
     choose_processes,
+    point_in_time,
     whole_number,
 )
-from pipeline.errors import FlowshardError, UsageError
+from pipeline.errors import FlowshardError, PipeClosed, UsageError
+from pipeline.inputs import Found, find_inputs
+from pipeline.options import HelpAsked, read_options
 from workers.limits import Limits
 
 if TYPE_CHECKING:
     from pipeline.source.records import Fault
 
-LATER: Final = (
-    (("-i", "--interface"), "live capture"),
-    (("-a", "--analyze"), "protocol analysis"),
-    (("-e", "--extract"), "extracting objects"),
-    (("-c", "--console"), "printing streams on the console"),
-    (("-R", "--no-duplicate-check"), "appending later connections to the same file"),
-    (("-w", "--write-unprocessed"), "writing packets not processed"),
-    (("-s", "--snap-length"), "live capture and its snap length"),
-)
-"""Options of later versions: refused in every spelling, never silently accepted."""
-
 LATER_POLICIES: Final = ("bsd", "linux", "solaris")
 
-CAPTURE_ENDINGS: Final = (".pcap", ".pcapng", ".cap", ".dmp")
+CAPTURE_NAME: Final = r".*\.(pcap|pcapng|cap|dmp|snoop)[0-9]*(\.(gz|bz2|xz|zst|lz4))?"
+
+PACKED_GROWS: Final = 3
+"""A compressed capture counts as so many times its size: what compression usually saves of one."""
+
+FAULTS_TOLD: Final = 3
+"""Of each input. The report has all."""
 
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 INTERNAL: Final = 70
-
-EXAMPLES: Final = """\
-by task:
-  rebuild all streams, with their MD5s     flowshard -r day.pcap -o out -md5
-  several captures, one after the other    flowshard -r a.pcap -r b.pcapng -o out
-  only some of the traffic                 flowshard -r day.pcap -o out host 10.0.0.1 and port 80
-  the first 4 kB of each stream            flowshard -r day.pcap -o out -C 4096
-  names of your own                        flowshard -r day.pcap -o out -F %T-%A.%a-%B.%b
-  streams only, no report                  flowshard -r day.pcap -o out --no-report
-
-exit status: 0 done; 2 usage; 3 an input is damaged (the rest of it was processed); 4 output failed;
-70 a defect of flowshard; 130 interrupted
-
-not in this version yet: """ + " ".join(names[0] for names, _ in LATER)
 
 
 class Outcome(Protocol):
@@ -96,33 +85,14 @@ class Answer:
     text: str
 
 
-class _AnswerAsked(Exception):
-    """Leaves argparse at once, so that -h and -V need nothing else on the line to be right."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with errors as values of ours instead of usage text and an exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message.removeprefix("argument "), "flowshard -h lists the options")
-
-
-class _Later(argparse.Action):
-    def __call__(self, *_: object, **__: object) -> None:
-        raise UsageError(f"{self.option_strings[0]}: {self.const} is not in this version yet")
-
-
-class _Ask(argparse.Action):
-    def __call__(self, *_: object, **__: object) -> None:
-        raise _AnswerAsked(self.dest)
-
-
 def command() -> NoReturn:
     """The command: ``main``, and out at once. Taking the interpreter apart would cost every run 20 ms."""
     signal.signal(signal.SIGTERM, _end)
+    console.hold_descriptors()
     status = main()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
     os._exit(status)
 
 
@@ -138,8 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        wanted = parse(words)
-        return _answer(wanted) if isinstance(wanted, Answer) else _run(wanted)
+        wanted, found = _understood(words)
+        return _answer(wanted) if isinstance(wanted, Answer) else _run(wanted, found)
+    except PipeClosed as error:
+        return error.status
     except FlowshardError as error:
         console.error(error.message, error.hint)
         return error.status
@@ -167,79 +139,144 @@ def _answer(answer: Answer) -> int:
     return 0
 
 
-def _run(config: Config) -> int:
+def _run(config: Config, found: Found) -> int:
+    for message, hint in remarks.of_inputs(found) + remarks.before(config, found.size, found.packed):
+        console.warning(message, hint)
     from pipeline.run import run
 
     outcome: Outcome = run(config)
-    for fault in outcome.faults:
-        if fault.offset:
-            where, hint = f" (at byte {fault.offset:,})", "everything before it was processed"
-        else:
-            where, hint = "", "the other inputs were processed"
-        console.warning(f"{fault.path}: {fault.problem}{where}", hint)
+    _tell_faults(config, outcome.faults)
     if config.verbose:
         console.details(outcome.inputs, outcome.counters)
-    if not config.quiet:
+    if not config.quiet and (config.verbose or not config.console):  # a pager need not show what -c did not print
         console.summary(outcome.counters, outcome.seconds)
     return outcome.status
 
 
+def _tell_faults(config: Config, faults: Sequence[Fault]) -> None:
+    """The first faults of each input, one line each, and how many more it has; a hint behind the last."""
+    of_input: dict[Path, list[Fault]] = {}
+    for fault in faults:
+        of_input.setdefault(fault.path, []).append(fault)
+    for path, found in of_input.items():
+        name = "standard input" if path == STDIN else str(path)
+        lines = [f"{name}: {fault.problem}{_place(fault)}" for fault in found[:FAULTS_TOLD]]
+        if len(found) > FAULTS_TOLD:
+            lines.append(f"… and {_more_faults(len(found))} in {name}")
+        for line in lines[:-1]:
+            console.warning(line)
+        console.warning(lines[-1], _what_was_read(config, found))
+
+
+def _more_faults(count: int) -> str:
+    from pipeline.source.records import MOST_FAULTS  # a run has it by now
+
+    more = count - FAULTS_TOLD
+    return f"{'at least ' if count >= MOST_FAULTS else ''}{more:,} more fault{'s' if more > 1 else ''}"
+
+
+def _place(fault: Fault) -> str:
+    if not fault.offset and not fault.length:
+        return ""
+    skipped = f", {fault.length:,} bytes skipped" if fault.length else ""
+    return f" (at byte {fault.offset:,}{skipped})"
+
+
+def _what_was_read(config: Config, found: Sequence[Fault]) -> str:
+    if config.strict and found[-1].length:
+        return "everything before it was processed; --strict stops there"
+    if any(fault.length for fault in found):
+        return "the rest was processed"
+    if found[-1].offset:
+        return "everything before it was processed"
+    return "the other inputs were processed" if len(config.inputs) > 1 else "there was nothing to process"
+
+
 def parse(argv: Sequence[str]) -> Config | Answer:
     """What ``argv`` (without the program's name) asks for. Raises UsageError."""
-    end = argv.index("--") if "--" in argv else len(argv)
-    parser = _parser()
+    return _understood(argv)[0]
+
+
+_NOTHING: Final = Found((), 0, 0, (), ())
+
+
+def _understood(argv: Sequence[str]) -> tuple[Config | Answer, Found]:
+    """What is asked for, and how its inputs were found."""
     try:
-        # Two of argparse's habits are kept out: "-md5" as an option of its own would make "-m" and "-md"
-        # mean it too, and words that are left over include options it does not know.
-        options, rest = parser.parse_known_args(["--md5" if word == "-md5" else word for word in argv[:end]])
-    except _AnswerAsked as asked:
-        return Answer(parser.format_help() if str(asked) == "help" else _version())
-    for word in rest:
-        if word.startswith("-") and word != "-":
-            raise UsageError(
-                f"unknown option {word}", "flowshard -h lists the options; a filter expression may follow --"
-            )
-    words = [*rest, *argv[end + 1 :]]
-    return _config(options, words, shlex.join(["flowshard", *argv]))
-
-
-def _config(options: argparse.Namespace, words: Sequence[str], command_line: str) -> Config:
-    """The checks that need more than one option, or the disk."""
+        options, words = read_options(argv)
+    except HelpAsked as asked:
+        return Answer(asked.text if asked.wanted == "help" else _version()), _NOTHING
     if not options.read:
         raise UsageError("nothing to read", "give a capture with -r FILE")
-    inputs = [_input(name) for name in options.read]
+    found = find_inputs(options.read)
     _check_words(words)
+    return _config(options, found, " ".join(words), shlex.join(["flowshard", *argv])), found
+
+
+def _config(options: argparse.Namespace, found: Found, expression: str, command_line: str) -> Config:
+    start, end = _range(options)
+    config = Config(
+        inputs=found.paths,
+        console=options.console,
+        append=options.append,
+        expression=expression,
+        start_ns=start,
+        end_ns=end,
+        ignore_vlan=options.ignore_vlan,
+        follow=options.follow,
+        strict=options.strict,
+        name_timestamp=options.timestamp,
+        md5=options.md5,
+        overlap=_overlap(options.overlap),
+        overwrite=options.overwrite,
+        verbose=options.verbose,
+        quiet=options.quiet,
+        limits=Limits(stream_bytes=_number(options, "max_bytes", 0, (1 << 62), "-C")),
+        command_line=command_line,
+    )
+    return _with_resources(options, found, _with_output(options, config))
+
+
+def _with_output(options: argparse.Namespace, config: Config) -> Config:
+    """What is written, and where: no two things into one file, and nothing over an input."""
     if options.format is not None:
         check_name_format(options.format)
     output = Path(options.output)
     if os.path.exists(output) and not output.is_dir():
         raise UsageError(f"{output}: not a folder", "give -o a folder; it is made if missing")
+    if options.console and options.packet_map:
+        raise UsageError("-c and --packet-map exclude one another", "-c writes nothing into the output folder")
+    config = replace(
+        config,
+        output=output,
+        name_format=options.format,
+        report=_report(options, output),
+        flows=_target("--flows", options.flows),
+        unprocessed=_target("-w", options.write_unprocessed),
+        packet_map=options.packet_map,
+    )
+    _check_targets(config)
+    return config
+
+
+def _with_resources(options: argparse.Namespace, found: Found, config: Config) -> Config:
+    """Processes, and room for what is on its way."""
     workers, writers = choose_processes(
-        sum(size for _, size in inputs),
+        None if found.size is None else found.size + (PACKED_GROWS - 1) * found.packed,
         _cores(),
         _number(options, "workers", 0, MOST_PROCESSES),
         _number(options, "writers", 1, MOST_PROCESSES),
     )
     hash_key = _number(options, "hash_key", 0, (1 << 64) - 1)
     batch_packets = _number(options, "batch_packets", 1, 1 << 20)
-    return Config(
-        inputs=tuple(path for path, _ in inputs),
-        output=output,
-        report=_report(options, output),
-        expression=" ".join(words),
-        name_format=options.format,
-        name_timestamp=options.timestamp,
-        md5=options.md5,
-        overlap=_overlap(options.overlap),
+    return replace(
+        config,
         workers=workers,
         writers=writers,
-        overwrite=options.overwrite,
-        verbose=options.verbose,
-        quiet=options.quiet,
         hash_key=DEFAULT_HASH_KEY if hash_key is None else hash_key,
         batch_packets=DEFAULT_BATCH_PACKETS if batch_packets is None else batch_packets,
-        limits=Limits(stream_bytes=_number(options, "max_bytes", 0, (1 << 62), "-C")),
-        command_line=command_line,
+        spool_folder=_spool_folder(options.spool_dir),
+        spool_bytes=_spool_bytes(options.spool_size),
     )
 
 
@@ -248,48 +285,88 @@ def _number(options: argparse.Namespace, name: str, least: int, most: int, shown
     return None if text is None else whole_number(shown or "--" + name.replace("_", "-"), text, least, most)
 
 
-def _input(name: str) -> tuple[Path, int]:
-    """A capture's path and its size. Only regular files: their bytes are mapped, not copied."""
-    later = "piped and compressed input is not in this version yet: write it to a file first"
-    if name == "-":
-        raise UsageError("-r -: cannot read standard input", later)
-    try:
-        found = os.stat(name)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{name}: no such file", "-r takes the path of a capture file") from None
-    except OSError as error:
-        problem = (error.strerror or "unreadable").lower()
-        raise UsageError(f"{name}: {problem}", "-r takes the path of a capture file") from None
-    if stat.S_ISDIR(found.st_mode):
-        raise UsageError(f"{name}: a folder, not a capture", "give each capture in it with an -r of its own")
-    if not stat.S_ISREG(found.st_mode):
-        raise UsageError(f"{name}: not a regular file", later)
-    if not os.access(name, os.R_OK):
-        raise UsageError(f"{name}: permission denied", "make it readable, or run as its owner")
-    return Path(name), found.st_size
+def _range(options: argparse.Namespace) -> tuple[int | None, int | None]:
+    start = None if options.start is None else point_in_time("--start", options.start)
+    end = None if options.end is None else point_in_time("--end", options.end)
+    if start is not None and end is not None and end <= start:
+        raise UsageError(
+            f"--end {options.end} is not behind --start {options.start}",
+            "--end is the first moment that is left out; times without a zone are UTC",
+        )
+    return start, end
+
+
+def _spool_folder(text: str | None) -> Path | None:
+    if text is None:
+        return None
+    hint = "give --spool-dir a folder that exists and that you may write to"
+    if not os.path.isdir(text):
+        raise UsageError(f"--spool-dir: '{text}' is not a folder", hint)
+    if not os.access(text, os.W_OK | os.X_OK):
+        raise UsageError(f"--spool-dir: {text} may not be written", hint)
+    return Path(text)
+
+
+def _spool_bytes(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_SPOOL_BYTES
+    return byte_size("--spool-size", text, LEAST_SPOOL_BYTES, MOST_SPOOL_BYTES)
 
 
 def _check_words(words: Sequence[str]) -> None:
     """``-r *.pcap`` gives the second file to the expression: say so, rather than "syntax error"."""
     for word in words:
-        if word.lower().endswith(CAPTURE_ENDINGS) and os.path.isfile(word):
+        if re.fullmatch(CAPTURE_NAME, word, re.IGNORECASE) and os.path.isfile(word):
             raise UsageError(
                 f"{word}: a capture where a filter expression is expected",
-                "give each capture an -r of its own",
+                "give each capture an -r of its own, or -r a folder",
             )
 
 
 def _report(options: argparse.Namespace, output: Path) -> Path | None:
     if options.report is None:
-        return None if options.no_report else output / "report.xml"
+        return None if options.no_report or options.console else output / "report.xml"
     if options.no_report:
         raise UsageError("-X and --no-report exclude one another", "give one of them")
-    report = Path(options.report)
-    if not options.report or os.path.isdir(report):
-        raise UsageError(f"-X: '{options.report}' is not the name of a file", "give -X FILE")
-    if any(os.path.realpath(name) == os.path.realpath(report) for name in options.read):
-        raise UsageError(f"-X: {report} is an input of this run", "give the report a name of its own")
-    return report
+    return _target("-X", options.report)
+
+
+def _target(option: str, text: str | None) -> Path | None:
+    """A file that is to be written."""
+    if text is None:
+        return None
+    if text in {"", "-"} or os.path.isdir(text):
+        raise UsageError(f"{option}: '{text}' is not the name of a file", f"give {option} FILE")
+    return Path(text)
+
+
+def _check_targets(config: Config) -> None:
+    """What is written besides the streams: each its own file, and none of them an input."""
+    packet_map = config.output / "packet-map.tsv" if config.packet_map else None
+    targets = {"-X": config.report, "--flows": config.flows, "-w": config.unprocessed, "--packet-map": packet_map}
+    seen: dict[str, str] = {}
+    for option, path in targets.items():
+        if path is None:
+            continue
+        other = seen.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise UsageError(f"{option}: {path} is where {_WHAT[other]} goes", "give each a file of its own")
+        if any(_same(path, source) for source in config.inputs):
+            raise UsageError(f"{option}: {path} is an input of this run", f"give {_WHAT[option]} a name of its own")
+
+
+_WHAT: Final = {
+    "-X": "the report", "--flows": "the list of flows", "-w": "what is not processed", "--packet-map": "the packet map"
+}  # fmt: skip
+
+
+def _same(target: Path, source: Path) -> bool:
+    if os.path.abspath(target) == os.path.abspath(source):
+        return source != STDIN
+    try:
+        return target.exists() and os.path.samefile(target, 0 if source == STDIN else source)
+    except OSError:  # one of them went away meanwhile: who opens it will tell
+        return False
 
 
 def _overlap(text: str) -> OverlapPolicy:
@@ -314,82 +391,3 @@ def _version() -> str:
     from pipeline.versions import versions
 
     return "".join(f"{name} {version}\n" for name, version in versions())
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="flowshard",
-        usage="flowshard -r FILE [-r FILE ...] [-o DIR] [option ...] [filter expression]",
-        description="Rebuild the TCP streams of captures into files, with a DFXML report.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        add_help=False,
-    )
-    _add_input(parser)
-    _add_output(parser)
-    _add_running(parser)
-    for names, what in LATER:
-        parser.add_argument(*names, nargs="?", action=_Later, const=what, help=argparse.SUPPRESS)
-    return parser
-
-
-def _add_input(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what to read").add_argument
-    add("-r", "--read", metavar="FILE", action="append", help="read a capture: pcap or pcapng; repeatable")
-    add(
-        "--overlap",
-        metavar="POLICY",
-        default="first",
-        help="which bytes win where segments overlap: first (default) or last",
-    )
-    parser.add_argument_group(
-        "filter expression",
-        "The words that are left select packets, in the language of pcap-filter(7);\n"
-        "give them last, and behind -- when one starts with a dash.",
-    )
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what to write").add_argument
-    add(
-        "-o",
-        "--output",
-        metavar="DIR",
-        default=".",
-        help="folder for all output, made if missing (default: this one)",
-    )
-    add("-C", "--max-bytes", metavar="N", help="keep only the first N bytes of each stream")
-    add(
-        "-F",
-        "--format",
-        metavar="FORMAT",
-        help="names of files: %%A %%a source address and port, %%B %%b destination, %%T time, %%V VLAN, %%%%",
-    )
-    add("-T", "--timestamp", action="store_true", help="put the connection's first time into the name")
-    add("--md5", action="store_true", help="MD5 of each stream; -md5 will do as well")
-    add("-X", "--report", metavar="FILE", help="where the DFXML report goes (default: DIR/report.xml)")
-    add("--no-report", action="store_true", help="write no report")
-    add("--overwrite", action="store_true", help="replace the output of an earlier run")
-
-
-def _add_running(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("how to run").add_argument
-    add(
-        "--workers",
-        metavar="N",
-        help="processes that reassemble, and as many that write; 0: all in one (default: by cores and size)",
-    )
-    add("--writers", metavar="M", help="processes that write and hash")
-    add(
-        "--batch-packets",
-        metavar="N",
-        help=f"packets that travel together (default: {DEFAULT_BATCH_PACKETS})",
-    )
-    add("--hash-key", metavar="KEY", help="number that keys the spread of connections over processes")
-    add("--quiet", action="store_true", help="no progress bar, no summary")
-    add(
-        "-v", "--verbose", action="store_true", help="say what was read and show every counter; where a defect happened"
-    )
-    add("-V", "--version", nargs=0, action=_Ask, help="show the versions of flowshard and its libraries")
-    add("-h", "--help", nargs=0, action=_Ask, help="show this")

@@ -105,6 +105,18 @@ def _bytes(number: float) -> str:
     return f"{number:.2f} GB"
 
 
+def hold_descriptors() -> None:
+    """Where standard output or error is closed: no file of ours gets its number, since a library may write there."""
+    for descriptor in (1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+
+
 def _terminal() -> bool:
     """Whether a bar may move on standard error."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -138,10 +150,11 @@ class Progress:
     """Bytes, rate and time left of one run, as a bar on a terminal; else nothing at all.
 
     ``with Progress(total_bytes, quiet=config.quiet) as progress: … progress.moved_to(bytes_so_far)``.
+    A total of None is not known: bytes and rate are shown, and the time so far.
     It starts no thread (processes are forked while it shows) and draws at most ten times a second.
     """
 
-    def __init__(self, total: int, *, quiet: bool = False) -> None:
+    def __init__(self, total: int | None, *, quiet: bool = False) -> None:
         self._total = total
         self._shown = not quiet and _terminal()
         self._bar: RichProgress | None = None
@@ -150,7 +163,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._shown:
-            self._bar = _bar()
+            self._bar = _bar(self._total is not None)
             self._task = self._bar.add_task("reading", total=self._total)
             self._bar.start()
         return self
@@ -174,16 +187,18 @@ class Progress:
             self._bar = None
 
 
-def _bar() -> RichProgress:
+def _bar(total_known: bool) -> RichProgress:
     from rich import progress
     from rich.console import Console
 
+    if total_known:
+        columns = [progress.DownloadColumn(), progress.TransferSpeedColumn(), progress.TimeRemainingColumn()]
+    else:
+        columns = [progress.FileSizeColumn(), progress.TransferSpeedColumn(), progress.TimeElapsedColumn()]
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
+        *columns,
         console=Console(stderr=True),
         auto_refresh=False,
         transient=True,

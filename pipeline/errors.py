@@ -1,4 +1,4 @@
-"""What can go wrong for a user, by who must act: one root, four leaves.
+"""What can end a run early, by who must act: one root, few leaves.
 
 Knows: exit statuses (DESIGN: 2 usage, 3 input, 4 output, 70 a defect of ours) and how a message reads.
 Does not know: where messages go.
@@ -30,6 +30,10 @@ class CaptureError(FlowshardError):
     status = 3
 
 
+class InputChanged(CaptureError):
+    """A capture is not the file any more that it was when the run began: places in it mean nothing."""
+
+
 class OutputError(FlowshardError):
     """Output failed: permission, disk full, a folder that is in use."""
 
@@ -40,3 +44,12 @@ class InternalError(FlowshardError):
     """A defect of flowshard: a process died, or the accounting identity does not hold."""
 
     status = 70
+
+
+class PipeClosed(FlowshardError):
+    """Whoever reads standard output has seen enough: the run ends without a word, as SIGPIPE would end it."""
+
+    status = 141
+
+    def __init__(self, message: str = "standard output was closed", hint: str | None = None) -> None:
+        super().__init__(message, hint)

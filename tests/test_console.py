@@ -119,7 +119,8 @@ def test_an_empty_run_has_a_summary_of_zeros() -> None:
 SHOW = """
 import sys, time
 from pipeline import console
-with console.Progress(1000, quiet="quiet" in sys.argv) as progress:
+total = None if "unknown" in sys.argv else 1000
+with console.Progress(total, quiet="quiet" in sys.argv) as progress:
     for done in (0, 250, 500):
         progress.moved_to(done)
         time.sleep(0.12)
@@ -159,6 +160,15 @@ def test_a_terminal_gets_a_bar_with_bytes_rate_and_time_left() -> None:
     assert re.search(r"0\.5/1\.0 kB [0-9.]+ k?B(ytes)?/s \d:\d\d:\d\d", plain.replace("bytes/s", "B/s"))
     assert "error: no [bold]markup[/bold] \\x1b here" in plain
     assert "\x1b[1;31merror" in err
+
+
+def test_a_pipe_gets_bytes_and_rate() -> None:
+    """How much is still to come is not known: what has come is shown, its rate, and the time so far."""
+    out, err = _show("unknown", terminal=True)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    assert out == "rich"
+    assert re.search(r"reading \S+ 500 bytes [0-9.]+ k?B(ytes)?/s 0:00:0\d", plain.replace("bytes/s", "B/s"))
+    assert "0.5/" not in plain
 
 
 def test_quiet_and_no_color_are_honoured_on_a_terminal() -> None:

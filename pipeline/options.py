@@ -1,0 +1,207 @@
+"""How the options are spelled, what the help says of them, and which ones later versions bring.
+
+Knows: argparse. Does not know: what an option's value may be, beyond whether it has one; files; a run.
+Invariant: an option that is not in this version is refused in every spelling, never silently accepted, and
+so is one that is not known at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from pipeline.config import DEFAULT_BATCH_PACKETS
+from pipeline.errors import UsageError
+
+LATER: Final = (
+    (("-i", "--interface"), "live capture"),
+    (("-a", "--analyze"), "protocol analysis"),
+    (("-e", "--extract"), "extracting objects"),
+    (("-s", "--snap-length"), "live capture and its snap length"),
+)
+"""Options of later versions."""
+
+EXAMPLES: Final = """\
+by task:
+  rebuild all streams, with their MD5s     flowshard -r day.pcap -o out -md5
+  a folder of rotated captures             flowshard -r captures/ -o out
+  several captures, one timeline           flowshard -r a.pcap -r b.pcapng.gz -o out
+  as another machine captures              ssh host tcpdump -w - | flowshard -r - -o out
+  a capture that is still growing          flowshard -r live.pcap --follow -o out
+  only some of the traffic                 flowshard -r day.pcap -o out host 10.0.0.1 and port 80
+  only a stretch of time (UTC)             flowshard -r day.pcap -o out --start 2024-05-01T10:00 --end 2024-05-01T10:05
+  read streams on the console              flowshard -r day.pcap -c port 80 | less
+  the first 4 kB of each stream            flowshard -r day.pcap -o out -C 4096
+  names of your own, in folders            flowshard -r day.pcap -o out -F %A/%T-%a-%B.%b
+  a line for each connection               flowshard -r day.pcap -o out --flows flows.jsonl
+  keep the packets that no stream took     flowshard -r day.pcap -o out -w rest.pcapng
+  streams only, no report                  flowshard -r day.pcap -o out --no-report
+
+exit status: 0 done; 2 usage; 3 an input is damaged (the rest of it was processed); 4 output failed;
+70 a defect of flowshard; 130 interrupted; 141 standard output was closed
+
+not in this version yet: """ + " ".join(names[0] for names, _ in LATER)
+
+
+class HelpAsked(Exception):
+    """``-h`` or ``-V`` was met: leaves argparse at once, so that nothing else on the line needs to be right."""
+
+    def __init__(self, wanted: str, text: str) -> None:
+        super().__init__(wanted)
+        self.wanted = wanted  # "help" or "version"
+        self.text = text  # the help
+
+
+def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options of ``argv`` as strings and flags, and the words that are left: the filter expression.
+
+    Raises UsageError for options that are unknown, of a later version or lack their value, and HelpAsked.
+    """
+    end = argv.index("--") if "--" in argv else len(argv)
+    # Two of argparse's habits are kept out: "-md5" as an option of its own would make "-m" and "-md"
+    # mean it too, and words that are left over include options it does not know.
+    options, rest = option_parser().parse_known_args(["--md5" if word == "-md5" else word for word in argv[:end]])
+    for word in rest:
+        if word.startswith("-") and word != "-":
+            raise UsageError(
+                f"unknown option {word}", "flowshard -h lists the options; a filter expression may follow --"
+            )
+    return options, [*rest, *argv[end + 1 :]]
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with errors as values of ours instead of usage text and an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message.removeprefix("argument "), "flowshard -h lists the options")
+
+
+class _Later(argparse.Action):
+    def __call__(self, *_: object, **__: object) -> None:
+        raise UsageError(f"{self.option_strings[0]}: {self.const} is not in this version yet")
+
+
+class _Ask(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        raise HelpAsked(self.dest, parser.format_help() if self.dest == "help" else "")
+
+
+def option_parser() -> argparse.ArgumentParser:
+    """All options, in the groups of the help."""
+    parser = _Parser(
+        prog="flowshard",
+        usage="flowshard -r FILE [-r FILE ...] [-o DIR] [option ...] [filter expression]",
+        description="Rebuild the TCP streams of captures into files, with a DFXML report.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    _add_input(parser)
+    _add_streams(parser)
+    _add_output(parser)
+    _add_running(parser)
+    for names, what in LATER:
+        parser.add_argument(*names, nargs="?", action=_Later, const=what, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what to read").add_argument
+    add(
+        "-r",
+        "--read",
+        metavar="FILE",
+        action="append",
+        help="read a capture: pcap, pcapng or snoop, plain or compressed (gzip, bzip2, xz, zstd, lz4); a pipe; "
+        "- is standard input; a folder stands for the captures in it; repeatable: one timeline of all",
+    )
+    add("--start", metavar="TIME", help="only packets from this time on: 1714557600.25 (seconds since 1970)")
+    add(
+        "--end",
+        metavar="TIME",
+        help="only packets before this time; both also as 2024-05-01T10:00:00.25+02:00; without a zone it is UTC",
+    )
+    add("--follow", action="store_true", help="read plain captures and pipes on as they grow, until interrupted")
+    add("--strict", action="store_true", help="stop reading a capture at its first damage instead of behind it")
+    parser.add_argument_group(
+        "filter expression",
+        "The words that are left select packets, in the language of pcap-filter(7);\n"
+        "give them last, and behind -- when one starts with a dash.",
+    )
+
+
+def _add_streams(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("how streams are made").add_argument
+    add(
+        "--overlap",
+        metavar="POLICY",
+        default="first",
+        help="which bytes win where segments overlap: first (default) or last",
+    )
+    add("-C", "--max-bytes", metavar="N", help="keep only the first N bytes of each stream")
+    add(
+        "-R",
+        "--append",
+        "--no-duplicate-check",
+        action="store_true",
+        help="do not check for duplicate flows: later connections of one tuple are appended to the same file",
+    )
+    add("--ignore-vlan", action="store_true", help="one stream for equal addresses and ports on several VLANs")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what to write").add_argument
+    add(
+        "-o",
+        "--output",
+        metavar="DIR",
+        default=".",
+        help="folder for all output, made if missing (default: this one)",
+    )
+    add(
+        "-c",
+        "--console",
+        action="store_true",
+        help="print the streams in packet order; no stream files, and no report unless -X",
+    )
+    add(
+        "-F",
+        "--format",
+        metavar="FORMAT",
+        help="names of files: %%A %%a source address and port, %%B %%b destination, %%T time, %%V VLAN, %%%%; "
+        "folders with /",
+    )
+    add("-T", "--timestamp", action="store_true", help="put the connection's first time into the name")
+    add("--md5", action="store_true", help="MD5 of each stream; -md5 will do as well")
+    add("-X", "--report", metavar="FILE", help="where the DFXML report goes (default: DIR/report.xml)")
+    add("--no-report", action="store_true", help="write no report")
+    add("--flows", metavar="FILE", help="write a line of JSON for each connection, those without payload too")
+    add("-w", "--write-unprocessed", metavar="FILE", help="write the packets that no stream took into a pcapng capture")
+    add("--packet-map", action="store_true", help="write DIR/packet-map.tsv: where each packet's bytes are")
+    add("--overwrite", action="store_true", help="replace the output of an earlier run")
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("how to run").add_argument
+    add(
+        "--workers",
+        metavar="N",
+        help="processes that reassemble, and as many that write; 0: all in one (default: by cores and size)",
+    )
+    add("--writers", metavar="M", help="processes that write and hash")
+    add(
+        "--batch-packets",
+        metavar="N",
+        help=f"packets that travel together (default: {DEFAULT_BATCH_PACKETS})",
+    )
+    add("--spool-dir", metavar="DIR", help="where piped and compressed captures pass through (default: memory)")
+    add("--spool-size", metavar="SIZE", help="how much room they get there, at least 32M (default: 128M)")
+    add("--hash-key", metavar="KEY", help="number that keys the spread of connections over processes")
+    add("--quiet", action="store_true", help="no progress bar, no summary")
+    add(
+        "-v", "--verbose", action="store_true", help="say what was read and show every counter; where a defect happened"
+    )
+    add("-V", "--version", nargs=0, action=_Ask, help="show the versions of flowshard and its libraries")
+    add("-h", "--help", nargs=0, action=_Ask, help="show this")

@@ -1,0 +1,267 @@
+"""What an analyst is told beside the result: inputs left out, a disk that is too small, why nothing came out.
+
+Knows: which outcomes are no fault and yet hardly what was wanted, their usual causes, what to try.
+Does not know: how anything was counted, where remarks go.
+Invariant: a remark says what was found and what to try, and changes nothing; a run that did what it was asked
+to do gets none.
+
+Each is a message and a hint, as ``console.warning`` takes them. numpy and the decoder are imported only to
+find out why a filter matched nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from pipeline.config import Config
+from pipeline.inputs import Found
+
+if TYPE_CHECKING:
+    from pipeline.source.records import Records
+    from workers.contract import U8
+
+Remark: TypeAlias = tuple[str, str]
+
+FirstBatch: TypeAlias = "Callable[[], tuple[U8, Records] | None]"
+"""Gives the first packets of a capture and the bytes that they lie in; None when there are none to be had."""
+
+MANY_FILES: Final = 1_000_000
+"""Beyond this many in one folder, listing and opening them is slow with every file system."""
+
+FILTERED: Final = "unprocessed.filtered"
+OUTSIDE_TIME: Final = "unprocessed.outside_time"
+_UNPROCESSED: Final = "unprocessed."
+
+UNKNOWN: Final = "unknown"
+"""Format of an input that was not begun."""
+
+_LATER: Final = "not in this version yet"
+
+_NOT_DECODED: Final = {
+    "fragment": f"IP fragments are not put together ({_LATER})",
+    "other_transport_protocol": f"tunnels (GRE, IP in IP, ESP) are not opened ({_LATER})",
+    "other_network_protocol": f"MPLS, PPPoE and other protocols below IP are not opened ({_LATER})",
+    "ipv6_extension": f"TCP behind IPv6 extension headers is not decoded ({_LATER})",
+    "unknown_link_type": "the capture's link type is not known; if it is wrong, editcap -T sets another",
+}
+"""Where TCP can be inside. Named whenever met."""
+
+_SNAPPED: Final = "the capture holds cut headers: capture with a larger snap length (tcpdump -s 0)"
+_ODD: Final = "the headers make no sense: perhaps the link type is wrong, and editcap -T sets another"
+
+_USUAL: Final = {
+    "udp": f"only TCP becomes streams, and tunnels in UDP (VXLAN, GENEVE, GTP) are not opened ({_LATER})",
+    "frame_truncated": _SNAPPED,
+    "ip_truncated": _SNAPPED,
+    "tcp_truncated": _SNAPPED,
+    "ip_bad_header": _ODD,
+    "tcp_bad_offset": _ODD,
+}
+"""Named when it is the most frequent reason."""
+
+
+def of_inputs(found: Found) -> list[Remark]:
+    """What ``-r`` named and is not read, or not twice."""
+    remarks = []
+    if found.skipped:
+        first, more = found.skipped[0], len(found.skipped) - 1
+        what = f"{first} is no capture and was left out"
+        if more:
+            what = f"{more + 1:,} files are no captures and were left out, the first of them {first}"
+        remarks.append((what, "a file that -r names itself is tried all the same"))
+    if found.doubled:
+        first, more = found.doubled[0], len(found.doubled) - 1
+        also = f", and so {'are' if more > 1 else 'is'} {_others(more)}" if more else ""
+        remarks.append((f"{first} is given more than once{also}", "it is read once"))
+    return remarks
+
+
+def before(config: Config, size: int | None, packed: int = 0) -> list[Remark]:
+    """What there is to say before a run.
+
+    ``size``: bytes of the inputs on disk, None when something is piped; ``packed``: how many of them are
+    compressed.
+    """
+    if config.console:
+        if config.output == Path():
+            return []
+        return [(f"-c prints the streams: no stream file is written into {config.output}", "for files, leave -c away")]
+    free = _free(config.output)
+    if size is None or free is None or size <= free:
+        return []
+    least = "at least " if packed else ""
+    return [(
+        f"{config.output}: {free:,} bytes are free there, and the captures hold {least}{size:,}",
+        "make room, choose another folder with -o, or want less: -C, a filter expression, --start and --end",
+    )]  # fmt: skip
+
+
+def _free(folder: Path) -> int | None:
+    """Bytes that may still be written below ``folder``, which need not be there yet; None: not known."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        found = os.statvfs(there)
+    except OSError:  # whoever writes there will tell
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def after(
+    config: Config,
+    counters: Mapping[str, int],
+    facts: Sequence[Mapping[str, Any]],
+    first_batch: FirstBatch | None = None,
+) -> list[Remark]:
+    """What there is to say of a run that ended well and may have found nothing.
+
+    ``counters`` as ``stats.summary`` has them, and ``time.first`` and ``time.last`` (ns) if known; ``facts``
+    as ``capture.describe`` makes them, one an input. ``first_batch`` is asked only when the filter took nothing.
+    """
+    remarks = _empty_captures(config, facts)
+    packets, outside = counters.get("packets", 0), counters.get(OUTSIDE_TIME, 0)
+    if packets and packets == counters.get(FILTERED, 0) + outside:
+        if _time_took_all(config, counters):
+            remarks.append(_nothing_in_time(config, counters))
+        else:
+            remarks.append(_nothing_matched(config, counters, first_batch))
+    elif packets and not counters.get("packets.tcp"):
+        remarks.append(_no_tcp(config, counters))
+    elif packets and not counters.get("bytes.payload"):
+        remarks.append(_no_payload(config, counters))
+    if counters.get("files", 0) > MANY_FILES and not config.console and "/" not in (config.name_format or ""):
+        remarks.append((
+            f"{counters['files']:,} files lie in one folder, {config.output}",
+            "a / in -F spreads them over folders: -F %A/%a-%B.%b",
+        ))  # fmt: skip
+    return remarks
+
+
+def _empty_captures(config: Config, facts: Sequence[Mapping[str, Any]]) -> list[Remark]:
+    """Captures without a packet. One that is damaged, or no capture at all, is told as a fault."""
+    empty = [
+        path
+        for path, each in zip(config.inputs, facts, strict=True)
+        if not each["packets"] and not each["faults"] and each["format"] != UNKNOWN
+    ]
+    if not empty:
+        return []
+    hint = "a capture just begun, or one whose filter took nothing, looks like this"
+    if len(empty) == 1:
+        return [(f"{empty[0]} is a capture without packets", hint)]
+    return [(f"{len(empty):,} captures hold no packets, the first of them {empty[0]}", hint)]
+
+
+def _time_took_all(config: Config, counters: Mapping[str, int]) -> bool:
+    """Whether it is for --start and --end that no packet was left."""
+    if config.start_ns is None and config.end_ns is None:
+        return False
+    first, last = counters.get("time.first"), counters.get("time.last")
+    apart = False
+    if first is not None and last is not None:
+        apart = (config.start_ns or first) > last or (config.end_ns is not None and config.end_ns <= first)
+    return apart or not config.expression or counters.get(OUTSIDE_TIME, 0) == counters["packets"]
+
+
+def _range(config: Config) -> str:
+    parts = []
+    if config.start_ns is not None:
+        parts.append(f"from {time_text(config.start_ns)} on")
+    if config.end_ns is not None:
+        parts.append(f"before {time_text(config.end_ns)}")
+    return " and ".join(parts)
+
+
+def _nothing_in_time(config: Config, counters: Mapping[str, int]) -> Remark:
+    found = f"no packet is {_range(config)}"
+    first, last = counters.get("time.first"), counters.get("time.last")
+    zone = "a time without a zone is UTC; +02:00 behind it says otherwise"
+    if first is None or last is None:
+        return found, f"try another --start and --end: {zone}"
+    return f"{found}: the {counters['packets']:,} there are go from {time_text(first)} to {time_text(last)}", zone
+
+
+def time_text(ns: int) -> str:
+    """A time as ``--start`` takes it, exactly."""
+    from datetime import UTC, datetime, timedelta
+
+    seconds, fraction = divmod(ns, 1_000_000_000)
+    text = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return text + (f".{fraction:09}".rstrip("0") if fraction else "") + "Z"
+
+
+def _nothing_matched(config: Config, counters: Mapping[str, int], first_batch: FirstBatch | None) -> Remark:
+    within = _range(config)
+    which = f"no packet {within}" if within else f"none of {counters['packets']:,} packets"
+    found = f"{which} matches the filter '{config.expression}'"
+    batch = first_batch() if first_batch is not None else None
+    if batch is None:
+        return found, "run without the filter to see what is there; for packets with VLAN tags say 'vlan and (...)'"
+    return found, why_unmatched(config.expression, *batch)
+
+
+def why_unmatched(expression: str, slab: U8, records: Records) -> str:
+    """Why the filter took none of these packets, as a hint: VLAN tags, tunnels, or other addresses.
+
+    Behind a VLAN tag all offsets of a filter are wrong unless it says ``vlan`` (pcap-filter(7)).
+    """
+    from pipeline.decode.filter import Filter
+    from pipeline.decode.kernels import decode
+    from pipeline.decode.reasons import Reason
+
+    total = len(records.start)
+    if not re.search(r"\bvlan\b", expression):
+        for tags in ("vlan", "vlan and vlan"):
+            tagged = f"{tags} and ({expression})"
+            matched = int(Filter(tagged).keep(slab, records).sum())
+            if matched:
+                return f"the packets have VLAN tags: '{tagged}' matches {matched:,} of the first {total:,}"
+    reasons = decode(slab, records).reason.tolist()
+    told = [f"{reasons.count(Reason.TCP):,} of the first {total:,} packets are TCP"]
+    told += [
+        f"{reasons.count(reason):,} are {_spaced(reason.label)}, which a filter does not look into"
+        for reason in (Reason.FRAGMENT, Reason.OTHER_TRANSPORT_PROTOCOL, Reason.OTHER_NETWORK_PROTOCOL)
+        if reasons.count(reason) > total // 4
+    ]
+    return ", ".join(told) + ": check the addresses and ports, or run without the filter"
+
+
+def _spaced(label: str) -> str:
+    return label.replace("_", " ")
+
+
+def _others(count: int) -> str:
+    return f"{count:,} other{'s' if count > 1 else ''}"
+
+
+def _no_tcp(config: Config, counters: Mapping[str, int]) -> Remark:
+    """Packets, none of them TCP: what they are, the most frequent first, and what TCP could hide in."""
+    reasons = {
+        name.removeprefix(_UNPROCESSED): count
+        for name, count in counters.items()
+        if count and name.startswith(_UNPROCESSED) and name not in (FILTERED, OUTSIDE_TIME)
+    }
+    ordered = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
+    listed = [f"{reasons[reason]:,} {_spaced(reason)}" for reason in ordered[:4]]
+    listed += [_others(sum(reasons[reason] for reason in ordered[4:]))] if ordered[4:] else []
+    hints = [_USUAL[reason] for reason in ordered[:1] if reason in _USUAL]
+    hints += [_NOT_DECODED[reason] for reason in ordered if reason in _NOT_DECODED]
+    if not hints:
+        hints = ["only TCP becomes streams"]
+    if config.unprocessed is None:
+        hints.append("-w FILE keeps these packets")
+    return f"no TCP among {sum(reasons.values()):,} packets: {', '.join(listed)}", "; ".join(hints)
+
+
+def _no_payload(config: Config, counters: Mapping[str, int]) -> Remark:
+    """TCP without a byte of payload: the connections carried none, or the capture has none of it."""
+    tcp = f"{counters['packets.tcp']:,} TCP packets in {counters.get('connections', 0):,} connections"
+    if counters.get("packets.payload"):
+        return f"{tcp}, and the snap length has cut all payload off", "capture with a larger one (tcpdump -s 0)"
+    lists = "--flows FILE lists the connections" if config.flows is None else f"{config.flows} lists the connections"
+    return f"{tcp}, and none carries payload", f"scans and refused connections look like this; {lists}"
