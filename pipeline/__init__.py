@@ -1,8 +1,8 @@
 """flowshard: TCP streams of a capture into files, as a pipeline of processes. This is the map.
 
-    capture file(s), mapped
-        │
-        ▼
+    capture files: mapped     pipes, compressed files: copied into the spool
+        │                         │
+        ▼                         ▼
     capture process                 worker 0..N-1            writer 0..M-1
     source ─► decode ─► shard ─zmq─► reassemble ─────zmq────► files, MD5, ─► stream files
     records   columns   by 4-tuple   columns to events        report rows ─► DFXML fragments
@@ -10,9 +10,12 @@
         └───────── credit, release ──────┴────────────────────────┘
                         coordinator: starts, watches, ends them; merges the fragments into the report
 
-Payload does not travel; references do. A capture file is a *slab* that every stage maps, and a message
-says where bytes lie, never what they are. A worker never withholds payload: what arrives is written at
-its offset at once, and what needs order (hashes) follows the stream's *frontier*.
+Payload does not travel; references do. A message says where bytes lie, never what they are, and every
+stage maps them. An *address* is the number of an input and an offset in it, after decompression. Bytes of
+an input that cannot be mapped lie in *slabs* of the spool meanwhile, and each batch says where (its
+*extents*). So what is written and reported is the same whichever way a capture came.
+A worker never withholds payload: what arrives is written at its offset at once, and what needs order
+(hashes, the console) follows the stream's *frontier*.
 
 Two acknowledgements, never mixed: *credit* comes back when a message was taken in, and bounds what is
 under way; *release* comes back when all bytes it refers to are written.
@@ -23,21 +26,30 @@ input and the options only, not on N, M, the batch size or scheduling.
 Where things are, in the order in which the data takes them:
 
     cli.py         argv to Config; messages and exit status; no work done here
+    options.py     how options are spelled, and the help
+    inputs.py      which captures -r names
     config.py      Config, and the decisions that need no file: how many processes, is -F well formed
     run.py         one run, from its configuration to its report; reads like the data's path
-    output.py      the output folder before and after a run: checked, marked, cleared of an earlier run
+    remarks.py     what an analyst is told beside the result: why nothing came out, what to try
+    output.py      where output goes, before and after a run: checked, marked, cleared of an earlier run
+    traces.py      what an earlier run left there; tree.py: files in folders below, no link followed
     coordinator.py the stages as processes: started, listened to, ended
     inline.py      the stages in one process, with the same output
-    stages/        each stage as a process: receive, handle, send
+    stages/        each stage as a process: receive, handle, send; in step where the order of batches counts
     supervise.py   forks, exit codes, signals
     transport.py   sockets, credit; the only module that knows ZeroMQ
     capture.py     all inputs to batches for the workers; what is counted of packets that are no TCP
-    source/        capture formats: slabs and record columns; one file a format
+    reading.py     one input to windows, mapped or copied; what holds a slab
+    spool/         what cannot be mapped: pipes, decompression, windows, slabs that are used again
+    source/        capture formats: windows to record columns, also behind damage; one file a format
+    timeline.py    several inputs as one, merged by time
+    memory.py      the bytes that addresses stand for
+    aside.py       what no stream took, to -w; unprocessed.py: that file
     decode/        kernels: records to TCP segments; the filter expression
     shard.py       keyed symmetric hash; one batch into one batch a worker
-    writer/        events to files: names, open files, overlaps compared, hashes
+    writer/        events to files or to the console: names, open files, overlaps compared, hashes
     settle.py      names that several streams would like (a coarse -F), once all streams are known
-    report/        DFXML rows, fragments, merge
+    report/        DFXML rows, fragments, merge; the lines of --flows, the packet map
     provenance.py  what the report says of the run itself
     results.py     what the stages said when they were done
     stats.py       counters and the accounting identity
@@ -54,6 +66,15 @@ Decisions that are not obvious from one file:
 - A writer opens files in whatever order streams turn up, so a name must not depend on that order. The
   default names are unique by themselves. Those of ``-F`` are not: such files are written as ``NAME~ID``,
   and when all streams are known the lowest stream of each name gets the plain one (settle.py).
+- Addresses take the place of slab numbers: with these a batch had to lie in one file, which a merge of two
+  taps makes impossible, and a report's offsets would have depended on how an input was read.
+- The spool is one sparse file without a name, made before the fork: nothing stays behind a killed run, and
+  /dev/shm, 64 MB in most containers, is not needed.
+- In one process inputs are copied, never mapped: a page that the storage does not give (SIGBUS) would end it.
+  Among processes that ends one of them, and the run starts over with copies.
+- Rotated captures are merged by the running maximum of times; see timeline.py for where they join.
+- What ``-c`` leaves behind an unfilled hole when a connection ends is printed at the end of the run: the moment
+  at which an idle connection is noticed depends on batches.
 - A connection that has ended is kept for 240 s of packet time: data after an early FIN or a RST belongs
   to it. So rows of the report are final only then, and most are written at the end.
 - Garbage collection is off in the stages. Nothing makes cycles by the packet, and a look at every open

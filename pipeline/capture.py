@@ -1,44 +1,41 @@
 """Inputs in, batches of TCP segments for the workers out: what the capture process does.
 
-Knows: the order of inputs, packet numbers, the packet clock, what is counted of a packet that is no
-TCP segment. Does not know: sockets, what workers do.
-Invariant: every record of every input is counted under exactly one reason; a slab's number is the
-place of its input in the command line.
+Knows: the inputs as one timeline, packet numbers, the packet clock, what is counted of a packet that is no
+TCP segment, what of the input must stay readable until a batch is written.
+Does not know: sockets, what workers do.
+Invariant: every record of every input is counted under exactly one reason; an input's number is its place
+in the command line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pipeline.config import Config
-from pipeline.decode.kernels import decode
+from pipeline.config import STDIN, Config
+from pipeline.decode.kernels import Decoded, decode
 from pipeline.decode.link import ETHERNET
 from pipeline.decode.reasons import Reason
-from pipeline.errors import CaptureError
+from pipeline.errors import CaptureError, UsageError
+from pipeline.inputs import natural
+from pipeline.memory import allow_files
+from pipeline.reading import Block, First, Input, InputFacts, is_copied, peek, size_of
 from pipeline.shard import packet_clock, split
-from pipeline.source import open_source
-from pipeline.source.records import Fault, Records, Source
-from pipeline.source.slab import map_file
-from workers.contract import U8, PacketBatch
+from pipeline.source.records import Records
+from pipeline.timeline import Held, Stretch, merge, pieces
+from workers.contract import U8, Bools, Extents, PacketBatch
 
 if TYPE_CHECKING:
     from pipeline.decode.filter import Filter
+    from pipeline.spool.slabs import Spool
 
+_UNKNOWN_FIRST: Final = -(1 << 63)
+"""Stands for the time of a first packet that is not known beforehand: such an input is begun at once."""
 
-@dataclass(slots=True)
-class InputFacts:
-    """One input, for the report."""
-
-    path: Path
-    size: int
-    format: str = "unknown"
-    packets: int = 0
-    fault: Fault | None = None
+_VERSION_ONLY: Final = np.uint64(15)  # of Key.NET
 
 
 @dataclass(slots=True)
@@ -48,6 +45,25 @@ class Dealt:
     number: int
     parts: list[PacketBatch]
     bytes_read: int  # of all inputs, up to the end of this stretch
+    stretch: Stretch
+    first_packet: int
+
+    def drop(self) -> None:
+        """All its bytes were used."""
+        for held in self.stretch.held:
+            held.drop()
+
+
+class _Lane:
+    """An input of several, for the timeline."""
+
+    def __init__(self, capture: Capture, source: Input, first: int) -> None:
+        self.first = first
+        self._capture = capture
+        self._source = source
+
+    def stretches(self) -> Iterator[Stretch]:
+        return self._capture.decoded(self._source)
 
 
 @dataclass
@@ -56,77 +72,130 @@ class Capture:
 
     config: Config
     workers: int
+    spool: Spool | None = None
     packets: int = 0
     inputs: list[InputFacts] = field(default_factory=list)
     reasons: Any = field(default_factory=lambda: np.zeros(len(Reason), np.int64))
     _clock: int | None = None
     _number: int = 0
-    _done: int = 0
+    _times: tuple[int, int] | None = None  # of the earliest and the latest packet
+    _filter: Filter | None = None
+    _sources: list[Input] = field(default_factory=list)
+    _stopped: bool = False
 
     def batches(self) -> Iterator[Dealt]:
-        """Every stretch of every input, in order."""
-        keep = _filter(self.config)
-        for slab, path in enumerate(self.config.inputs):
-            facts = InputFacts(path, path.stat().st_size)
-            self.inputs.append(facts)
-            try:
-                source = open_source(path)
-            except CaptureError as error:
-                facts.fault = Fault(path, 0, error.message.removeprefix(f"{path} "))
-                self._done += facts.size
-                continue
-            facts.format = source.format
-            for records in source.batches(self.config.batch_packets):
-                yield self._deal(slab, source, records, keep)
-                facts.packets += len(records.start)
-            facts.fault = source.fault
-            self._done += facts.size
-            source.close()
+        """Every stretch of the timeline, in order."""
+        allow_files(len(self.config.inputs))
+        self._filter = make_filter(self.config)
+        self._sources = [Input(number, self.config, self.spool) for number in range(len(self.config.inputs))]
+        if self._stopped:  # a signal came first
+            self.stop()
+        self.inputs = [source.facts for source in self._sources]
+        if len(self._sources) == 1:
+            stretches = self.decoded(self._sources[0])
+        else:
+            named = sorted(self._sources, key=lambda source: natural(str(source.path)))
+            stretches = merge([lane for source in named for lane in self._lane(source)])
+        for stretch in stretches:
+            for piece in pieces(stretch, self.config.batch_packets):
+                yield self._deal(piece)
 
-    def _deal(self, slab: int, source: Source, records: Records, keep: Filter | None) -> Dealt:
-        mask = None if keep is None else keep.keep(source.slab, records)
-        decoded = decode(source.slab, records, mask)
+    def stop(self) -> None:
+        """What is piped or followed ends here; all that has come is dealt."""
+        self._stopped = True
+        for source in self._sources:
+            source.stop()
+
+    def decoded(self, source: Input) -> Iterator[Stretch]:
+        """The packets of one input, with addresses."""
+        for block in source.blocks(self.config.batch_packets):
+            yield self._decode(block)
+            source.facts.packets += len(block.records.start)
+
+    def _lane(self, source: Input) -> Iterator[_Lane]:
+        """The lane of an input; none for what is no capture."""
+        first: First | None = None
+        try:
+            if source.facts.size is not None and not self.config.follow:
+                first = peek(source.path)
+        except (CaptureError, UsageError) as error:
+            source.refuse(error)
+            return
+        yield _Lane(self, source, first.time if first else _UNKNOWN_FIRST)
+
+    def _decode(self, block: Block) -> Stretch:
+        records, config = block.records, self.config
+        if self._filter is not None and not self.packets:
+            self._filter.check(int(records.link[0]))
+        mask, untimely = self._mask(block)
+        found = decode(block.data, records, mask)
+        if untimely is not None:
+            found.reason[untimely] = Reason.OUTSIDE_TIME
+        if config.ignore_vlan:
+            found = found._replace(net=found.net & _VERSION_ONLY)
+        held: tuple[Held, ...] = ()
+        extents: tuple[tuple[int, int], ...] = ()
+        if block.lease is not None:
+            held, extents = (block.lease,), ((block.base, block.lease.place),)
+        return Stretch(*_at(block.base, records, found), extents, held)
+
+    def _mask(self, block: Block) -> tuple[Bools | None, Bools | None]:
+        """Which packets to decode (None: all), and which lie outside of --start and --end."""
+        time, config = block.records.time, self.config
+        untimely: Bools | None = None
+        if config.start_ns is not None or config.end_ns is not None:
+            untimely = np.zeros(len(time), np.bool_)
+            if config.start_ns is not None:
+                untimely |= time < config.start_ns
+            if config.end_ns is not None:
+                untimely |= time >= config.end_ns
+        mask = None if self._filter is None else self._filter.keep(block.data, block.records)
+        if untimely is not None:
+            mask = ~untimely if mask is None else mask & ~untimely
+        return mask, untimely
+
+    def _deal(self, stretch: Stretch) -> Dealt:
+        records, decoded, first = stretch.records, stretch.decoded, self.packets + 1
         clock = packet_clock(records.time, self._clock)
-        parts = split(self._number, slab, records, decoded, self.packets + 1, clock, self.workers, self.config.hash_key)
+        columns = np.array(stretch.extents, np.uint64).reshape(-1, 2)
+        extents = Extents(columns[:, 0], columns[:, 1])
+        parts = split(self._number, extents, records, decoded, first, clock, self.workers, self.config.hash_key)
         self._clock = int(clock[-1])
         self.packets += len(records.start)
         self.reasons += np.bincount(decoded.reason, minlength=len(self.reasons))
-        end = int(records.start[-1]) + int(records.captured[-1])
+        self._note_times(int(records.time.min()), int(records.time.max()))
         self._number += 1
-        return Dealt(self._number - 1, parts, self._done + end)
+        return Dealt(self._number - 1, parts, sum(source.position for source in self._sources), stretch, first)
+
+    def _note_times(self, low: int, high: int) -> None:
+        known = self._times
+        self._times = (low, high) if known is None else (min(low, known[0]), max(high, known[1]))
 
     def counters(self) -> dict[str, int]:
         """Packets read, and of what kind they were."""
         found = {f"reason.{Reason(i).label}": count for i, count in enumerate(self.reasons.tolist())}
-        return {"read": self.packets, **found}
+        times = {} if self._times is None else {"time.first": self._times[0], "time.last": self._times[1]}
+        return {"read": self.packets, **found, **times}
+
+
+def _at(base: int, records: Any, decoded: Decoded) -> tuple[Any, Decoded]:
+    """Records and segments with addresses in place of places in a window."""
+    if not base:
+        return records, decoded
+    shift = np.uint64(base)
+    return records._replace(start=records.start + shift), decoded._replace(start=decoded.start + shift)
 
 
 def describe(facts: InputFacts) -> dict[str, Any]:
     """An input's facts as a note carries them; its path is known from the configuration."""
-    fault = None if facts.fault is None else [facts.fault.offset, facts.fault.problem]
-    return {"size": facts.size, "format": facts.format, "packets": facts.packets, "fault": fault}
+    faults = [[fault.offset, fault.problem, fault.length] for fault in facts.faults]
+    return {
+        "size": facts.size, "bytes": facts.length, "format": facts.format, "packets": facts.packets,
+        "faults": faults, "more_faults": facts.more_faults,
+    }  # fmt: skip
 
 
-class Slabs:
-    """Slabs by number, mapped when they are first asked for; the latest few stay mapped."""
-
-    def __init__(self, config: Config, keep: int) -> None:
-        self._config = config
-        self._keep = keep
-        self._mapped: dict[int, U8] = {}
-
-    def __call__(self, number: int) -> U8:
-        """The bytes of a slab."""
-        found = self._mapped.pop(number, None)
-        if found is None:
-            while len(self._mapped) >= self._keep:
-                del self._mapped[next(iter(self._mapped))]  # unmapped when nothing refers to it any more
-            found = np.frombuffer(map_file(self._config.inputs[number]), np.uint8)
-        self._mapped[number] = found
-        return found
-
-
-def _filter(config: Config) -> Filter | None:
+def make_filter(config: Config) -> Filter | None:
     """The filter that was asked for. Imported only then: most runs have none."""
     if not config.expression:
         return None
@@ -135,28 +204,37 @@ def _filter(config: Config) -> Filter | None:
     return Filter(config.expression)
 
 
+def first_batch(config: Config) -> tuple[U8, Records] | None:
+    """The first packets of the first input that is a file, and the bytes that they lie in."""
+    for number, path in enumerate(config.inputs):
+        if size_of(path) is None or is_copied(path):
+            continue
+        for block in Input(number, replace(config, follow=False), None).blocks(config.batch_packets):
+            return block.data, block.records
+    return None
+
+
 def check_inputs(config: Config) -> None:
-    """Refuse what cannot work, before anything is written.
+    """Refuse what cannot work, before anything is written. What is piped is not looked at.
 
     Raises UsageError for a filter that does not compile for the first input's link type, and the first
     input's CaptureError when no input is a capture at all; one among others is a fault of the run.
     """
-    keep = _filter(config)
+    keep = make_filter(config)
     errors: list[CaptureError] = []
-    for path in config.inputs:
+    files = [path for path in config.inputs if path != STDIN and size_of(path) is not None]
+    for path in files:
         try:
-            source = open_source(path)
+            first = peek(path)
         except CaptureError as error:
             errors.append(error)
             continue
-        link = next((int(records.link[0]) for records in source.batches(1)), None) if keep else None
-        source.close()
         if keep is None:
             return
-        if link is not None:
-            keep.check(link)
+        if first is not None:
+            keep.check(first.link)
             return
     if len(errors) == len(config.inputs):
         raise errors[0]
-    if keep is not None:  # no packet anywhere: a bad expression is refused all the same
+    if keep is not None and len(files) == len(config.inputs):  # no packet anywhere: a bad expression is refused
         keep.check(ETHERNET)

@@ -7,44 +7,69 @@ Invariant: when ``run_processes`` returns or raises, none of them is left, nor a
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import errors
 from pipeline.config import Config
 from pipeline.console import Progress
-from pipeline.errors import FlowshardError, InternalError
+from pipeline.errors import FlowshardError, InputChanged, InternalError
+from pipeline.reading import is_copied
 from pipeline.results import Results
+from pipeline.stages.capture import STOP
 from pipeline.stages.process import Stage, run_stage
 from pipeline.supervise import Process, end_all, start
 from pipeline.transport import Receiver, Waiter, Wires
 from workers.wire import Note
 
+if TYPE_CHECKING:
+    from pipeline.spool.slabs import Spool
+
 _TICK_MS: Final = 200
 _LAST_WORDS_MS: Final = 200
 
 
-def run_processes(config: Config, fragments: Sequence[Path], progress: Progress) -> Results:
-    """One capture process, the workers, the writers."""
+class MappingLost(Exception):
+    """A process met a page of a mapped input that the storage did not give (SIGBUS), or could not map it any more.
+
+    Says so in one line.
+    """
+
+
+def run_processes(
+    config: Config, fragments: Sequence[Path], progress: Progress, stopping: Callable[[Callable[[], None]], None]
+) -> Results:
+    """One capture process, the workers, the writers. ``stopping`` is told what ends the reading.
+
+    MappingLost: what was written is of no use, but reading copies instead may do.
+    """
+    spool = _spool(config)
     folder = Path(tempfile.mkdtemp(prefix="flowshard-"))  # 0700, and short enough for a socket's name
     processes: list[Process] = []
     try:
-        for name, stage in _stages(config, fragments):
+        for name, stage in _stages(config, fragments, spool):
             processes.append(start(name, partial(run_stage, name, folder, stage)))
+        stop = _Stop(processes[0])
+        stopping(stop.ask)
         import pipeline.provenance  # noqa: F401 - 20 ms that the end of the run would have to wait for
 
         wires = Wires(folder)
         try:
-            done = _Listener(wires, processes, progress).listen()
+            done = _Listener(wires, processes, progress, stop).listen()
         finally:
             wires.close()
     finally:
         end_all(processes)
         shutil.rmtree(folder, ignore_errors=True)
+        if spool is not None:
+            spool.close()
     workers = [done[f"worker-{n}"] for n in range(config.workers)]
     writers = [done[f"writer-{m}"] for m in range(config.writers)]
     return Results(
@@ -53,14 +78,42 @@ def run_processes(config: Config, fragments: Sequence[Path], progress: Progress)
     )  # fmt: skip
 
 
-def _stages(config: Config, fragments: Sequence[Path]) -> Iterator[tuple[str, Stage]]:
+def _spool(config: Config) -> Spool | None:
+    """The spool, made before the fork, if an input may need it."""
+    if config.mapped and not config.follow and not any(map(is_copied, config.inputs)):
+        return None
+    from pipeline.spool.slabs import Spool
+
+    return Spool(config.spool_folder, config.spool_bytes)
+
+
+class _Stop:
+    """Asks the capture process to take the input for ended, until it has heard it: at first it is deaf to that."""
+
+    def __init__(self, capture: Process) -> None:
+        self._capture = capture
+        self._asked = False
+
+    def ask(self) -> None:
+        """From now on."""
+        self._asked = True
+        self.again()
+
+    def again(self) -> None:
+        """Once more, if it was asked at all."""
+        if self._asked and self._capture.code is None:
+            with suppress(ProcessLookupError):
+                os.kill(self._capture.pid, STOP)
+
+
+def _stages(config: Config, fragments: Sequence[Path], spool: Spool | None) -> Iterator[tuple[str, Stage]]:
     """Names and work of all processes, in the order in which they have something to do.
 
     Each is imported when its turn comes: the capture process reads while the others are still made.
     """
     from pipeline.stages.capture import capture_stage
 
-    yield "capture", partial(capture_stage, config)
+    yield "capture", partial(capture_stage, config, spool)
     from pipeline.stages.worker import worker_stage
 
     for n in range(config.workers):
@@ -68,14 +121,15 @@ def _stages(config: Config, fragments: Sequence[Path]) -> Iterator[tuple[str, St
     from pipeline.stages.writer import writer_stage
 
     for m in range(config.writers):
-        yield f"writer-{m}", partial(writer_stage, m, config, fragments[m])
+        yield f"writer-{m}", partial(writer_stage, m, config, fragments[m], spool)
 
 
 class _Listener:
     """Hears what processes say, and notices when they fall silent."""
 
-    def __init__(self, wires: Wires, processes: Sequence[Process], progress: Progress) -> None:
+    def __init__(self, wires: Wires, processes: Sequence[Process], progress: Progress, stop: _Stop) -> None:
         self._progress = progress
+        self._stop = stop
         self._waiter = Waiter()
         self._said: dict[str, Note] = {}  # last words
         self._dead: list[Process] = []
@@ -89,6 +143,7 @@ class _Listener:
         """Until all are done: their counters by name. Raises what the first that failed tells, or its fate."""
         while len(self._said) < self._count:
             self._waiter.wait(_TICK_MS)
+            self._stop.again()
             for process in self._dead:
                 self._mourn(process)
             self._dead.clear()
@@ -103,7 +158,10 @@ class _Listener:
         elif message.kind == "done":
             self._said[name] = message
         else:
-            raise _failure(name, message)
+            failure = _failure(name, message)
+            if isinstance(failure, InputChanged):
+                raise MappingLost(failure.message)
+            raise failure
 
     def _notice(self, process: Process) -> None:
         self._waiter.forget(process.lifeline)
@@ -116,6 +174,8 @@ class _Listener:
         if process.name not in self._said:
             while not process.reap():
                 self._waiter.wait(1)
+            if process.code == -signal.SIGBUS:
+                raise MappingLost("an input became shorter while it was read, or its storage has a bad block")
             raise InternalError(
                 f"{process.name} (process {process.pid}) {process.fate()}",
                 "the output is incomplete; if nobody ended it on purpose and memory was not short, please report this",

@@ -54,8 +54,10 @@ def report_tail(
 
 
 def _input(name: str, facts: Mapping[str, Any]) -> Input:
-    offset, problem = facts["fault"] or (None, None)
-    return Input(name, facts["size"], facts["format"], facts["packets"], offset, problem)
+    faults = [(offset, length, problem) for offset, problem, length in facts["faults"]]
+    return Input(
+        name, facts["size"], facts["bytes"], facts["format"], facts["packets"], faults, facts["more_faults"]
+    )  # fmt: skip
 
 
 def _options(config: Config) -> dict[str, str | int | bool | None]:
@@ -65,6 +67,12 @@ def _options(config: Config) -> dict[str, str | int | bool | None]:
         "name_timestamp": config.name_timestamp,
         "md5": config.md5,
         "overlap": config.overlap,
+        "append": config.append,
+        "packet_map": config.packet_map,
+        "ignore_vlan": config.ignore_vlan,
+        "start_ns": config.start_ns,
+        "end_ns": config.end_ns,
+        "strict": config.strict,
         "stream_bytes": config.limits.stream_bytes,
         "hash_key": f"{config.hash_key:#x}",
     }

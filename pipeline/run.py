@@ -13,62 +13,153 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
-from pipeline.capture import check_inputs
+from pipeline.capture import check_inputs, first_batch
 from pipeline.config import Config
 from pipeline.console import Progress, warning
-from pipeline.errors import InternalError
-from pipeline.output import OutputFolder
+from pipeline.errors import CaptureError, InternalError, UsageError
+from pipeline.inputs import input_name
+from pipeline.output import PACKET_MAP, Output, open_output
+from pipeline.reading import UNKNOWN, is_endless, size_of
+from pipeline.remarks import after
 from pipeline.report.merge import merge
+from pipeline.report.placing import beside, remove
 from pipeline.results import Results
 from pipeline.settle import rename_plain
 from pipeline.source.records import Fault
 from pipeline.stats import Outcome, added, broken, summary
+from workers.contract import U64
 
 
 def run(config: Config) -> Outcome:
     """Do what the configuration says. Raises FlowshardError."""
     started, begin = time.time_ns(), time.perf_counter()
     check_inputs(config)
-    folder = OutputFolder(config)
+    if config.console:  # one process prints, and what is printed cannot be taken back when a mapping fails
+        config = replace(config, writers=1, mapped=False)
+    if config.unprocessed is not None:
+        config = replace(config, unfinished=beside(config.unprocessed))
+    folder = open_output(config)
     try:
-        fragments = [folder.scratch / f"fragment-{m}" for m in range(config.writers if config.workers else 1)]
-        with Progress(sum(path.stat().st_size for path in config.inputs), quiet=config.quiet) as progress:
-            if config.workers:
-                from pipeline.coordinator import run_processes
-
-                results = run_processes(config, fragments, progress)
-            else:
-                from pipeline.inline import run_inline
-
-                results = run_inline(config, fragments[0], progress)
-        counters = account(config, results)
+        with Progress(_total(config), quiet=config.quiet or config.console) as progress:
+            results, fragments = _stages(config, folder, progress)
+        _refuse_no_capture(config, results)
+        counters = account(results)
         plain = rename_plain(config, fragments)
-        from pipeline.provenance import report_head, report_tail  # the coordinator has it by now
+        from pipeline.provenance import report_head, report_tail  # its imports are made while the stages work
 
         head = report_head(config, started)
         tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
         with _uninterrupted():  # or there could be a report in a folder that is marked as incomplete
             if config.report is not None:
                 merge(fragments, config.report, head, tail, plain)
+            _side_files(config, fragments, plain)
             folder.finished()
+    except (NothingRead, UsageError):  # nothing was written
+        _remove_unfinished(config)
+        folder.withdraw()
+        raise
     except BaseException:
+        _remove_unfinished(config)
         folder.abandon()
         raise
-    for wanted, given in results.renamed:
+    for wanted, given in dict.fromkeys(results.renamed):
         warning(f"{wanted} is taken by a file of somebody else's", f"the stream is in {given}")
-    faults = [
-        Fault(path, *facts["fault"])
-        for path, facts in zip(config.inputs, results.inputs, strict=True)
-        if facts["fault"]
-    ]
-    inputs = [
-        f"{path}: {facts['format']}, {facts['size']:,} bytes, {facts['packets']:,} packets"
-        for path, facts in zip(config.inputs, results.inputs, strict=True)
-    ]
-    return Outcome(3 if faults else 0, time.perf_counter() - begin, faults, counters, inputs)
+    for message, hint in after(config, {**counters, **_times(results)}, results.inputs, lambda: first_batch(config)):
+        warning(message, hint)
+    faults = _faults(config, results)
+    return Outcome(3 if faults else 0, time.perf_counter() - begin, faults, counters, _inputs(config, results))
+
+
+def _remove_unfinished(config: Config) -> None:
+    """No process is left that could: -w was not finished."""
+    if config.unfinished is not None:
+        remove(config.unfinished)
+
+
+class NothingRead(CaptureError):
+    """No input is a capture. Found out late, since some were piped; nothing was written."""
+
+
+def _refuse_no_capture(config: Config, results: Results) -> None:
+    if any(facts["format"] != UNKNOWN for facts in results.inputs):
+        return
+    _, problem, _ = results.inputs[0]["faults"][0]
+    raise NothingRead(
+        f"{input_name(config.inputs[0])} {problem}", "flowshard reads pcap, pcapng and snoop captures, packed or not"
+    )
+
+
+def _side_files(config: Config, fragments: Sequence[Path], plain: U64) -> None:
+    """What stands beside the report, if it was asked for."""
+    if config.flows is not None:
+        from pipeline.report.flows import flows_fragment, merge_flows
+
+        merge_flows([flows_fragment(fragment) for fragment in fragments], config.flows, plain)
+    if config.packet_map:
+        from pipeline.report.packet_map import map_fragment, merge_maps
+
+        merge_maps([map_fragment(fragment) for fragment in fragments], config.output / PACKET_MAP)
+
+
+def _stages(config: Config, folder: Output, progress: Progress) -> tuple[Results, list[Path]]:
+    """Everything from the inputs to the fragments. Begins anew, with copies, when a mapping fails."""
+    fragments = [folder.scratch / f"fragment-{m}" for m in range(config.writers if config.workers else 1)]
+    stream_folder = replace(config, output=folder.path)
+    with _interrupts(config) as stopping:
+        if not config.workers:
+            from pipeline.inline import run_inline
+
+            return run_inline(stream_folder, fragments[0], progress, stopping), fragments
+        from pipeline.coordinator import MappingLost, run_processes
+
+        try:
+            return run_processes(stream_folder, fragments, progress, stopping), fragments
+        except MappingLost as lost:
+            if is_endless(config):
+                raise CaptureError(
+                    str(lost),
+                    "what was written so far is not complete: run again, with --workers 0",
+                ) from None
+            warning(str(lost), "reading it again")
+        _remove_unfinished(config)
+        folder.restart()
+        return run_processes(replace(stream_folder, mapped=False), fragments, progress, stopping), fragments
+
+
+@contextmanager
+def _interrupts(config: Config) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Where an input is piped or followed the first SIGINT or SIGTERM ends the input, the second one the run.
+
+    Gives what is to be told how the reading is stopped.
+    """
+    if not is_endless(config):
+        yield lambda _: None
+        return
+    stops: list[Callable[[], None]] = []
+
+    def handle(*_: object) -> None:
+        for number in before:
+            signal.signal(number, _interrupt)
+        for stop in stops:
+            stop()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stops.append
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -82,7 +173,13 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def account(config: Config, results: Results) -> dict[str, int]:
+def _total(config: Config) -> int | None:
+    """Bytes of all inputs; None when that is not known."""
+    sizes = [size_of(path) for path in config.inputs]
+    return None if config.follow or None in sizes else sum(size or 0 for size in sizes)
+
+
+def account(results: Results) -> dict[str, int]:
     """Check the accounting identity; return the counters of the run."""
     worker, writer = added(results.workers), added(results.writers)
     problems = broken(results.capture, worker, writer)
@@ -91,4 +188,24 @@ def account(config: Config, results: Results) -> dict[str, int]:
             "the accounting does not add up: " + "; ".join(problems),
             "this is a defect of flowshard: please report it, with the capture if you can",
         )
-    return summary(results.capture, worker, writer, sum(path.stat().st_size for path in config.inputs))
+    return summary(results.capture, worker, writer, sum(facts["bytes"] for facts in results.inputs))
+
+
+def _times(results: Results) -> dict[str, int]:
+    return {name: value for name, value in results.capture.items() if name.startswith("time.")}
+
+
+def _faults(config: Config, results: Results) -> Sequence[Fault]:
+    return [
+        Fault(path, *fault)
+        for path, facts in zip(config.inputs, results.inputs, strict=True)
+        for fault in facts["faults"]
+    ]
+
+
+def _inputs(config: Config, results: Results) -> list[str]:
+    """A line for people on each input."""
+    return [
+        f"{path}: {facts['format']}, {facts['bytes']:,} bytes, {facts['packets']:,} packets"
+        for path, facts in zip(config.inputs, results.inputs, strict=True)
+    ]

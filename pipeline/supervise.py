@@ -13,13 +13,11 @@ import ctypes
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
-_PATIENCE: Final = 2.0  # seconds between asking a process to end and ending it
 
 
 @dataclass(slots=True)
@@ -50,8 +48,9 @@ class Process:
 def start(name: str, work: Callable[[], int]) -> Process:
     """Fork a process that does ``work`` and exits with what it returns."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it was closed when we were started
+            stream.flush()
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -61,8 +60,8 @@ def start(name: str, work: Callable[[], int]) -> Process:
     try:
         os.close(reading)
         _die_with(parent)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides what an interrupt means
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all: the coordinator says what they mean
+            signal.signal(number, signal.SIG_IGN)
         code = work()
     finally:
         os._exit(code)  # nothing of the parent's is cleaned up twice
@@ -77,16 +76,13 @@ def _die_with(parent: int) -> None:
 
 
 def end_all(processes: list[Process]) -> None:
-    """End those that still run, politely at first, and reap them all."""
-    for process in processes:
-        if not process.reap():
-            os.kill(process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + _PATIENCE
-    while sum(process.reap() for process in processes) < len(processes) and time.monotonic() < deadline:
-        time.sleep(0.002)
+    """End those that still run, at once, and reap them all. They have nothing to put in order: what they wrote is
+    of no use when they are ended so."""
     for process in processes:
         if not process.reap():
             os.kill(process.pid, signal.SIGKILL)
+    for process in processes:
+        if process.code is None:
             os.waitpid(process.pid, 0)
             process.code = -signal.SIGKILL
         os.close(process.lifeline)

@@ -17,9 +17,10 @@ import pytest
 from pipeline import coordinator
 from pipeline.config import Config
 from pipeline.console import Progress
-from pipeline.coordinator import run_processes
+from pipeline.coordinator import MappingLost, run_processes
 from pipeline.errors import CaptureError, FlowshardError, InternalError, OutputError
 from pipeline.results import Results
+from pipeline.stages.capture import STOP
 from pipeline.stages.process import Outbox, Stage
 from pipeline.transport import Sender, Wires
 from workers.wire import Note, encode_note
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where run folders are made."""
     made = Path(tempfile.mkdtemp(prefix="t"))  # a socket's name is at most 107 bytes long
     monkeypatch.setattr(tempfile, "tempdir", str(made))
@@ -52,14 +53,16 @@ def raising(error: Exception) -> Stage:
     return stage
 
 
-def run(monkeypatch: pytest.MonkeyPatch, **stages: Stage) -> Results:
+def run(
+    monkeypatch: pytest.MonkeyPatch, stopping: Callable[[Callable[[], None]], None] = lambda _: None, /, **stages: Stage
+) -> Results:
     """One worker and one writer; those that are not given idle."""
     names = {"capture": "capture", "worker": "worker-0", "writer": "writer-0"}
     given = [(full, stages.get(name, idle)) for name, full in names.items()]
     monkeypatch.setattr(coordinator, "_stages", lambda *_: iter(given))
     collecting = gc.isenabled()
     try:
-        return run_processes(Config(inputs=(), workers=1, writers=1), [], Progress(0, quiet=True))
+        return run_processes(Config(inputs=(), workers=1, writers=1), [], Progress(0, quiet=True), stopping)
     finally:
         if collecting:
             gc.enable()
@@ -178,3 +181,37 @@ def test_an_interrupt_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator._Listener, "listen", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(monkeypatch)
+
+
+def test_a_mapping_that_the_storage_does_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGBUS in a stage is no defect: reading copies instead may do."""
+
+    def stage(*_: object) -> dict[str, Any]:
+        signal.signal(signal.SIGBUS, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGBUS)
+        return idle()
+
+    with pytest.raises(MappingLost):
+        run(monkeypatch, writer=stage)
+
+
+def test_reading_is_stopped_where_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``stopping`` is told ends the reading in the capture process, and nothing when that is over."""
+    stops: list[Callable[[], None]] = []
+
+    def capture(wires: Wires, outbox: Outbox, status: Sender) -> dict[str, Any]:
+        asked: list[int] = []
+        signal.signal(STOP, lambda number, _: asked.append(number))
+        outbox.put(status, encode_note(Note("progress", {"bytes": 1})))
+        while not asked:
+            time.sleep(0.001)
+        return {"counters": {}, "inputs": []}
+
+    monkeypatch.setattr(Progress, "moved_to", lambda *_: [stop() for stop in stops])
+    results = run(
+        monkeypatch, stops.append,
+        capture=capture, worker=done({"counters": {}}), writer=done({"counters": {}, "renamed": []}),
+    )  # fmt: skip
+    assert results.inputs == []
+    (stop,) = stops
+    stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CaptureError
-from pipeline.source import open_source
+from pipeline.reading import peek
 from tests import rough
 from tests.runs import differences, output, reads, run_apart, run_here
 from tests.shared import capture, manifest
@@ -137,7 +137,7 @@ def test_real_captures(name: str, tmp_path: Path) -> None:
     """On captures that were not made by us the output is the same for any processes and batches."""
     path = capture(name)
     try:
-        open_source(path).close()
+        peek(path)
     except CaptureError as error:
         pytest.skip(str(error))
     shapes: dict[str, list[object]] = {

@@ -17,19 +17,21 @@ from workers.limits import Limits
 COUNTERS = {"packets": 11, "connections": 3, "streams": 5, "bytes.gaps": 0}
 
 
-def facts(fault: list[Any] | None = None) -> dict[str, Any]:
-    return {"size": 1000, "format": "pcap, little endian", "packets": 7, "fault": fault}
+def facts(*faults: list[Any], more: int = 0) -> dict[str, Any]:
+    return {
+        "size": 1000, "bytes": 4000, "format": "pcap, little endian", "packets": 7, "faults": list(faults),
+        "more_faults": more,
+    }  # fmt: skip
 
 
-def report(config: Config, faults: list[list[Any] | None], started: int = 0) -> Report:
-    inputs = [facts(fault) for fault in faults]
+def report(config: Config, inputs: list[dict[str, Any]], started: int = 0) -> Report:
     return read(report_head(config, started) + report_tail(config, inputs, COUNTERS, 1.5))
 
 
 def test_program_host_and_command() -> None:
     """Who made the report, on which host, by which command, as the user typed it."""
     config = Config(inputs=(Path("a&b.pcap"), Path("c.pcap")), command_line="flowshard -r 'a&b.pcap' <x>")
-    made = report(config, [None, None], started=1_600_000_000_123_456_789)
+    made = report(config, [facts(), facts()], started=1_600_000_000_123_456_789)
     assert made.tags["program"] == "flowshard"
     assert made.tags["version"] == __version__
     assert made.tags["command_line"] == config.command_line
@@ -50,24 +52,34 @@ def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_inputs_and_their_damage() -> None:
-    """Each input's size, format and packets; where it broke and how, only of those that did."""
-    made = report(Config(inputs=(Path("a"), Path("b"))), [None, [24, "the file ends inside a packet record"]])
-    found = [attributes for tag, attributes in made.foreign if tag == "input"]
-    assert [(each["name"], each["size"], each["packets"]) for each in found] == [("a", "1000", "7"), ("b", "1000", "7")]
-    assert found[1].items() - {"name": "b"}.items() > found[0].items() - {"name": "a"}.items()
-    extra = {value for name, value in found[1].items() if name not in found[0]}
-    assert extra == {"24", "the file ends inside a packet record"}
+    """Each input's sizes, format and packets; each place where it broke, how, and over how many bytes."""
+    broken = facts([24, "no packet record", 100], [900, "the file ends inside a packet record", 0], more=5)
+    made = report(Config(inputs=(Path("a"), Path("b"))), [facts(), broken])
+    plain = {"size": "1000", "length": "4000", "format": "pcap, little endian", "packets": "7"}
+    assert [(tag, seen) for tag, seen in made.foreign if tag in {"input", "fault"}] == [
+        ("input", {"name": "a"} | plain),
+        ("input", {"name": "b"} | plain | {"more_faults": "5"}),
+        ("fault", {"offset": "24", "length": "100", "problem": "no packet record"}),
+        ("fault", {"offset": "900", "length": "0", "problem": "the file ends inside a packet record"}),
+    ]
 
 
 def test_options_that_shape_the_output() -> None:
     """Everything but counts of processes; what was not asked for is left out or false."""
     config = Config(
         inputs=(), expression="port 80 && ip", name_format="%A", name_timestamp=True, md5=True, overlap="last",
-        limits=Limits(stream_bytes=4096), hash_key=0xABC,
+        limits=Limits(stream_bytes=4096), hash_key=0xABC, start_ns=1, end_ns=2, append=True, packet_map=True,
+        ignore_vlan=True, strict=True,
     )  # fmt: skip
-    text = str(report(config, []).foreign)
-    for value in ("port 80 && ip", "%A", "last", "4096", "0xabc", "true"):
-        assert f"'{value}'" in text
+    (asked,) = [seen for tag, seen in report(config, []).foreign if tag == "configuration"]
+    assert asked == {
+        "expression": "port 80 && ip", "name_format": "%A", "name_timestamp": "true", "md5": "true",
+        "overlap": "last", "append": "true", "packet_map": "true", "ignore_vlan": "true", "start_ns": "1",
+        "end_ns": "2", "strict": "true", "stream_bytes": "4096", "hash_key": "0xabc",
+    }  # fmt: skip
+    (plain,) = [seen for tag, seen in report(Config(inputs=()), []).foreign if tag == "configuration"]
+    assert set(plain.values()) == {"false", "first", "0x9e3779b97f4a7c15"}
+    assert asked.keys() - plain.keys() == {"expression", "name_format", "start_ns", "end_ns", "stream_bytes"}
 
 
 def test_counters_are_told() -> None:

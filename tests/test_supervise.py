@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import supervise
 from pipeline.supervise import Process, end_all, start
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -104,12 +103,13 @@ def test_the_lifeline_tells_the_end_and_nothing_else() -> None:
         assert not select.select([second.lifeline], [], [], 0)[0]
     finally:
         end_all([first, second])
-    assert (first.code, second.code) == (-signal.SIGKILL, -signal.SIGTERM)
+    assert (first.code, second.code) == (-signal.SIGKILL, -signal.SIGKILL)
 
 
-def test_an_interrupt_is_the_coordinators_to_hear() -> None:
-    """Ctrl-C reaches every process of the terminal; a stage goes on until it is told to end."""
-    process = start("stage", lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGINT), 5)[-1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_is_the_coordinators_to_hear(number: signal.Signals) -> None:
+    """Ctrl-C reaches every process of the terminal, and SIGTERM all those of a service; a stage goes on."""
+    process = start("stage", lambda: (time.sleep(0.1), os.kill(os.getpid(), number), 5)[-1])
     finish(process)
     assert process.code == 5
 
@@ -118,7 +118,7 @@ def test_an_interrupt_is_the_coordinators_to_hear() -> None:
 
 
 def test_end_all_ends_all() -> None:
-    """Those that run are asked to end; what was over keeps its code; lifelines are closed; none is a zombie."""
+    """Those that run are ended; what was over keeps its code; lifelines are closed; none is a zombie."""
     done = start("done", lambda: 3)
     assert over(done)
     running = [start(str(i), forever) for i in range(3)]
@@ -126,7 +126,7 @@ def test_end_all_ends_all() -> None:
     end_all([done, *running])
     assert time.monotonic() - begin < 2
     assert done.code == 3
-    assert [process.code for process in running] == [-signal.SIGTERM] * 3
+    assert [process.code for process in running] == [-signal.SIGKILL] * 3
     for process in (done, *running):
         with pytest.raises(ChildProcessError):
             os.waitpid(process.pid, 0)
@@ -134,27 +134,15 @@ def test_end_all_ends_all() -> None:
             os.fstat(process.lifeline)
 
 
-def test_a_process_that_will_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that ignores SIGTERM, or is stopped, is killed when the patience is over; the others are not waited for
-    longer."""
-    monkeypatch.setattr(supervise, "_PATIENCE", 0.3)
-    reading, writing = os.pipe()
-
-    def stubborn() -> int:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        os.write(writing, b"x")
-        return forever()
-
-    processes = [start("stubborn", stubborn), start("stopped", forever), start("polite", forever)]
-    os.kill(processes[1].pid, signal.SIGSTOP)
-    os.waitpid(processes[1].pid, os.WUNTRACED)  # until it has stopped
-    assert os.read(reading, 1) == b"x"
-    os.close(reading)
-    os.close(writing)
+def test_a_stopped_process_is_ended() -> None:
+    """One that was stopped is not waited for."""
+    process = start("stopped", forever)
+    os.kill(process.pid, signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)  # until it has stopped
     begin = time.monotonic()
-    end_all(processes)
-    assert 0.25 < time.monotonic() - begin < 3
-    assert [process.code for process in processes] == [-signal.SIGKILL, -signal.SIGKILL, -signal.SIGTERM]
+    end_all([process])
+    assert time.monotonic() - begin < 1
+    assert process.code == -signal.SIGKILL
 
 
 def test_a_dead_coordinator_takes_all_with_it() -> None:

@@ -34,6 +34,7 @@ class Reason(IntEnum):
 
     FRAGMENT = 15  # any fragment, the first one too
     FILTERED = 16  # the filter expression does not match
+    OUTSIDE_TIME = 17  # before --start, or not before --end
 
     @property
     def label(self) -> str:
@@ -54,7 +55,7 @@ _GROUPS = {
     "not_ip": (Reason.UNKNOWN_LINK_TYPE, Reason.ARP, Reason.IEEE_802_3, Reason.OTHER_NETWORK_PROTOCOL),
     "not_tcp": (Reason.UDP, Reason.ICMP, Reason.OTHER_TRANSPORT_PROTOCOL, Reason.IPV6_EXTENSION),
     "fragments_held": (Reason.FRAGMENT,),
-    "filtered": (Reason.FILTERED,),
+    "filtered": (Reason.FILTERED, Reason.OUTSIDE_TIME),
 }
 
 _GROUP_OF = {reason: group for group, reasons in _GROUPS.items() for reason in reasons}

@@ -11,4 +11,5 @@ capture; ``status-NAME`` each process to the coordinator.
     capture     read, decode, shard, send; keep count of what is not on disk yet
     worker      reassemble
     writer      write, release
+    in_step     what all workers say of a batch, batch by batch, for -c
 """

@@ -1,65 +1,111 @@
 """The capture process: read, decode, shard, send; keep count of what is not on disk yet.
 
-Knows: releases, and how far the run is. Does not know: what becomes of a batch on its way.
-Invariant: at most UNRELEASED batches are read and not yet written.
+Knows: releases, how far the run is, how reading is brought to an end. Does not know: what becomes of a
+batch on its way.
+Invariant: at most UNRELEASED batches are read and not yet written, and the bytes of each stay readable
+until it is.
 """
 
 from __future__ import annotations
 
+import signal
 import time
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.capture import Capture, describe
+from pipeline.capture import Capture, Dealt, describe
 from pipeline.config import Config
+from pipeline.memory import nothing_spooled
+from pipeline.reading import is_endless
 from pipeline.stages.process import Outbox, targets
 from pipeline.transport import Receiver, Sender, Wires
 from workers.wire import Note, encode_note, encode_packets
 
+if TYPE_CHECKING:
+    from pipeline.aside import Aside
+    from pipeline.spool.slabs import Spool
+
 UNRELEASED: Final = 64
 """Batches under way between reading and disk. The links' windows are narrower as a rule."""
+
+STOP: Final = signal.SIGINT
+"""Asks the capture process to take the input for ended."""
 
 _TELL_EVERY: Final = 0.1  # seconds between two words on progress
 
 
-def capture_stage(config: Config, wires: Wires, outbox: Outbox, status: Sender) -> dict[str, Any]:
+def capture_stage(config: Config, spool: Spool | None, wires: Wires, outbox: Outbox, status: Sender) -> dict[str, Any]:
     """Read, decode, shard, send; keep count of what is not on disk yet."""
     senders = [outbox.add(wires.sender(f"batches-{n}")) for n in range(config.workers)]
-    releases = _Releases(config, wires, outbox, status)
-    capture = Capture(config, config.workers)
+    aside = _aside(config, spool)
+    releases = _Releases(config, wires, outbox, status, aside)
+    capture = Capture(config, config.workers, spool)
+    if is_endless(config):
+        signal.signal(STOP, lambda *_: capture.stop())
+    if spool is not None:
+        spool.make_room = releases.wait_for_one
     for dealt in capture.batches():
-        releases.expect(dealt.number, dealt.bytes_read)
+        releases.expect(dealt)
         for sender, part in zip(senders, dealt.parts, strict=True):
             outbox.put(sender, encode_packets(part))
+        dealt.parts.clear()
     for sender in senders:
         outbox.put(sender, encode_note(Note("end", {})))
     releases.wait_for_all()
     outbox.drain()
+    if aside is not None:
+        aside.close()
     return {"counters": capture.counters(), "inputs": [describe(facts) for facts in capture.inputs]}
+
+
+def _aside(config: Config, spool: Spool | None) -> Aside | None:
+    if config.unprocessed is None:
+        return None
+    from pipeline.aside import Aside
+
+    return Aside(config, nothing_spooled if spool is None else spool.view)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A batch that is under way."""
+
+    dealt: Dealt
+    left: int  # releases to come
+    untaken: list[tuple[int, int]] = field(default_factory=list)
 
 
 class _Releases:
     """Which batches are not written yet, and how far the run is."""
 
-    def __init__(self, config: Config, wires: Wires, outbox: Outbox, status: Sender) -> None:
+    def __init__(self, config: Config, wires: Wires, outbox: Outbox, status: Sender, aside: Aside | None) -> None:
         self._each = sum(len(targets(n, config.workers, config.writers)) for n in range(config.workers))
-        self._open: dict[int, list[int]] = {}  # batch: releases to come, bytes read by then
+        self._open: dict[int, _Open] = {}  # in the order of their numbers
         self._outbox = outbox
         self._status = status
+        self._aside = aside
         self._told = time.monotonic()
         for m in range(config.writers):
             receiver = wires.receiver(f"releases-{m}")
             outbox.waiter.watch(receiver, lambda receiver=receiver: self._take(receiver))  # type: ignore[misc]
 
-    def expect(self, number: int, position: int) -> None:
+    def expect(self, dealt: Dealt) -> None:
         """A batch is about to be sent; waits while too many are under way."""
         while len(self._open) >= UNRELEASED:
             self._outbox.waiter.wait()
-        self._open[number] = [self._each, position]
+        self._open[dealt.number] = _Open(dealt, self._each)
+
+    def wait_for_one(self) -> bool:
+        """Wait for a word from the writers; False when nothing is under way."""
+        if not self._open:
+            return False
+        self._outbox.waiter.wait()
+        return True
 
     def wait_for_all(self) -> None:
         """Wait until every batch is written."""
-        while self._open:
-            self._outbox.waiter.wait()
+        while self.wait_for_one():
+            pass
 
     def _take(self, receiver: Receiver) -> None:
         message = receiver.take()
@@ -68,10 +114,24 @@ class _Releases:
         batch = self._open.get(message.facts["number"])
         if batch is None:
             return
-        batch[0] -= 1
-        if not batch[0]:
-            del self._open[message.facts["number"]]
-            now = time.monotonic()
-            if now - self._told > _TELL_EVERY and self._status.ready():
-                self._told = now
-                self._status.send(encode_note(Note("progress", {"bytes": batch[1]})))
+        batch.left -= 1
+        batch.untaken += message.facts.get("untaken", ())
+        if batch.left:
+            return
+        if self._aside is None:
+            self._close(batch)
+        else:  # in their order
+            for waiting in list(self._open.values()):
+                if waiting.left:
+                    break
+                self._aside.write(waiting.dealt, waiting.untaken)
+                self._close(waiting)
+
+    def _close(self, batch: _Open) -> None:
+        """A batch is on disk."""
+        del self._open[batch.dealt.number]
+        batch.dealt.drop()
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY and self._status.ready():
+            self._told = now
+            self._status.send(encode_note(Note("progress", {"bytes": batch.dealt.bytes_read})))

@@ -22,7 +22,10 @@ def worker_stage(number: int, config: Config, wires: Wires, outbox: Outbox, _: S
     senders = {
         m: outbox.add(wires.sender(f"events-{number}-{m}")) for m in targets(number, config.workers, config.writers)
     }
-    reassembler = Reassembler(config.limits)
+    reassembler = Reassembler(
+        config.limits, append=config.append, untaken=config.unprocessed is not None,
+        connections=config.flows is not None,
+    )  # fmt: skip
 
     def say(events: EventBatch) -> None:
         for m, sender in senders.items():

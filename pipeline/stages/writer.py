@@ -6,35 +6,80 @@ Invariant: a batch is released only when all its bytes are written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pipeline.capture import Slabs
 from pipeline.config import Config
+from pipeline.memory import Memory, allow_files, nothing_spooled
 from pipeline.stages.process import Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
 from pipeline.writer.writer import Writer
 from workers.contract import END_OF_INPUT
+from workers.events import untaken_in
 from workers.wire import Happened, Note, encode_note
+
+if TYPE_CHECKING:
+    from pipeline.spool.slabs import Spool
+
+
+_Apply: TypeAlias = Callable[[Happened], list[int]]
+"""Does what a message says; gives the batches that a worker's share is written of by now, once for each worker."""
 
 
 def writer_stage(
-    number: int, config: Config, fragment: Path, wires: Wires, outbox: Outbox, _: Sender
+    number: int, config: Config, fragment: Path, spool: Spool | None, wires: Wires, outbox: Outbox, _: Sender
 ) -> dict[str, Any]:
     """Take events, write, release."""
     sources = [n for n in range(config.workers) if number in targets(n, config.workers, config.writers)]
     inbox = Inbox([wires.receiver(f"events-{n}-{number}") for n in sources])
     release = outbox.add(wires.sender(f"releases-{number}"))
-    writer = Writer(config, fragment, Slabs(config, keep=len(sources) + 1))
+    view = nothing_spooled if spool is None else spool.view
+    memory = Memory(config, view, keep=len(sources) + 1)
+    writer, apply = (_printing if config.console else _plain)(config, fragment, memory, len(sources))
+    allow_files(len(config.inputs))  # now that the writer has taken its share for streams
     left = len(sources)
+    untaken: dict[int, list[tuple[int, int]]] = {}
     while left:
         message = inbox.next()
         if isinstance(message, Happened):
-            writer.apply(message.events)
-            if message.last and message.events.number != END_OF_INPUT:  # nobody waits for that
-                outbox.put(release, encode_note(Note("release", {"number": message.events.number})))
+            if message.events.untaken is not None:
+                untaken.setdefault(message.events.number, []).extend(untaken_in(message.events))
+            for batch in apply(message):
+                facts = {"number": batch, "untaken": untaken.pop(batch, [])}
+                outbox.put(release, encode_note(Note("release", facts)))
         else:
             left -= 1
     writer.finish()
     outbox.drain()
     return {"counters": writer.counters, "renamed": writer.folder.renamed}
+
+
+def _plain(config: Config, fragment: Path, memory: Memory, _: int) -> tuple[Writer, _Apply]:
+    """Events are applied as they come."""
+    writer = Writer(config, fragment, memory)
+
+    def apply(message: Happened) -> list[int]:
+        writer.apply(message.events)
+        number = message.events.number
+        return [number] if message.last and number != END_OF_INPUT else []  # nobody waits for that
+
+    return writer, apply
+
+
+def _printing(config: Config, fragment: Path, memory: Memory, workers: int) -> tuple[Writer, _Apply]:
+    """Events are applied when all workers have spoken, and printed."""
+    from pipeline.stages.in_step import InStep
+    from pipeline.writer.printing_writer import PrintingWriter
+
+    writer, in_step = PrintingWriter(config, fragment, memory), InStep(workers)
+
+    def apply(message: Happened) -> list[int]:
+        released = []
+        for together in in_step.take(message):
+            writer.apply_together(together)
+            number = together[0].number
+            released += [number] * workers if number != END_OF_INPUT else []
+        return released
+
+    return writer, apply

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.capture import Capture, Slabs
+from pipeline.capture import Capture
 from pipeline.config import Config
 from pipeline.errors import CaptureError, InternalError, OutputError
+from pipeline.memory import Memory, nothing_spooled
 from pipeline.stages.capture import UNRELEASED, capture_stage
 from pipeline.stages.process import Outbox, Stage, run_stage, targets
 from pipeline.stages.worker import worker_stage
@@ -108,7 +109,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def one_after_the_other(config: Config, fragment: Path) -> tuple[dict[str, int], dict[str, int]]:
     """The same work without links; the counters of worker and writer."""
     capture, worker = Capture(config, 1), Reassembler(config.limits)
-    writer = Writer(config, fragment, Slabs(config, keep=1))
+    writer = Writer(config, fragment, Memory(config, nothing_spooled, keep=1))
     for dealt in capture.batches():
         writer.apply(worker.handle(dealt.parts[0]))
     for events in worker.finish():
@@ -130,11 +131,11 @@ def test_linked_stages_do_what_they_do_unlinked(tmp_path: Path, folder: Path, wo
     worker, writer = one_after_the_other(made["alone"], tmp_path / "fragment")
     config, threads = made["linked"], Threads(folder)
     fragments = [tmp_path / f"fragment-{m}" for m in range(writers)]
-    threads.start("capture", partial(capture_stage, config))
+    threads.start("capture", partial(capture_stage, config, None))
     for n in range(workers):
         threads.start(f"worker-{n}", partial(worker_stage, n, config))
     for m in range(writers):
-        threads.start(f"writer-{m}", partial(writer_stage, m, config, fragments[m]))
+        threads.start(f"writer-{m}", partial(writer_stage, m, config, fragments[m], None))
     words = threads.join()
     assert files(config.output) == files(made["alone"].output)
     for name, expected in (("worker", worker), ("writer", writer)):
@@ -172,7 +173,7 @@ def test_capture_runs_ahead_by_a_number_of_batches_only(tmp_path: Path, folder: 
     def let_go(number: int) -> None:
         release.send(encode_note(Note("release", {"number": number})))
 
-    threads.start("capture", partial(capture_stage, config))
+    threads.start("capture", partial(capture_stage, config, None))
     hear(0.4)
     assert got == list(range(UNRELEASED))
     for number in (5, 5, 999_999, 6):  # what is released twice, or was never read, counts for nothing
@@ -271,6 +272,6 @@ def test_crashed(folder: Path) -> None:
 def test_a_failing_writer_says_what_failed(tmp_path: Path, folder: Path) -> None:
     """A writer without its folder ends with the error of the folder."""
     config = Config(inputs=(), output=tmp_path / "missing", workers=1)
-    code, note = last_words(folder, partial(writer_stage, 0, config, tmp_path / "fragment"))
+    code, note = last_words(folder, partial(writer_stage, 0, config, tmp_path / "fragment", None))
     assert (code, note.facts["kind"]) == (4, "OutputError")
     assert "missing" in note.facts["message"]
