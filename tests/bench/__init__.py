@@ -1,5 +1,8 @@
 """The benchmark: generated captures, flowshard beside tcpflow, a table. ``python -m tests.bench --help``.
 
+    python -m tests.bench             bulk, web, tiny and disorder, as plain files
+    python -m tests.bench --packed    bulk.pcap.zst: flowshard on it, ``zstd -dc`` piped into tcpflow
+
 generate.py says what the traffic is; content.py what the streams hold; segments.py cuts one connection
 into packets; frames.py writes them; measure.py measures one run; run.py sets one tool beside the other;
 table.py prints what came out.

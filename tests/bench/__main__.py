@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench.generate import cached
+from tests.bench.generate import cached, packed
 from tests.bench.measure import RunFailed
 from tests.bench.run import CAPTURES, MODES, Plan, Row, Tool, flowshard, run, tcpflow
 from tests.bench.table import as_json, machine, machine_line, notes, table
@@ -24,9 +24,12 @@ _TEMPORARY = Path(tempfile.gettempdir())
 def main() -> int:
     """0: done; 1: a run failed, or with --check a target is not reached."""
     options = _parser().parse_args()
+    options.only = options.only or (("bulk",) if options.packed else CAPTURES)
     if options.generate:
         for kind in options.only:
             path, expected = cached(kind, options.size, options.seed, options.dir)
+            if options.packed:
+                path = packed(path)
             print(f"{path}: {expected.packets} packets, {expected.capture_bytes} bytes")
         return 0
     tools = _tools(options)
@@ -40,6 +43,7 @@ def main() -> int:
         folder=options.dir,
         output=options.output,
         memory=not options.no_memory,
+        packed=options.packed,
     )
     here = machine(tools)
     console, progress = Console(), Console(stderr=True)
@@ -68,11 +72,13 @@ def _tools(options: argparse.Namespace) -> tuple[Tool, ...]:
         extra = [f"--{name}={value}" for name in ("workers", "writers") if (value := vars(options)[name])]
         tools.append(flowshard([*shlex.split(options.command), *extra]))
     if "tcpflow" in options.tools:
-        found = shutil.which("tcpflow")
-        if found:
-            tools.append(tcpflow(found))
+        needed = ("tcpflow", "zstd") if options.packed else ("tcpflow",)
+        found = {name: shutil.which(name) for name in needed}
+        missing = " ".join(name for name, path in found.items() if path is None)
+        if missing:
+            print(f"not installed, so there are no ratios: {missing}\nhint: apt install {missing}", file=sys.stderr)
         else:
-            print("tcpflow is not installed: no ratios\nhint: apt install tcpflow", file=sys.stderr)
+            tools.append(tcpflow(*(path for path in found.values() if path is not None)))
     return tuple(tools)
 
 
@@ -87,8 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     choices = {"only": CAPTURES, "modes": MODES, "tools": ("flowshard", "tcpflow")}
     for name, known in choices.items():
-        words = f"of {', '.join(known)}"
-        add(f"--{name}", nargs="+", choices=known, default=known, metavar="NAME", help=words)
+        words = f"of {', '.join(known)}" + ("; with --packed bulk alone unless said" if name == "only" else "")
+        add(
+            f"--{name}", nargs="+", choices=known, default=None if name == "only" else known, metavar="NAME", help=words
+        )
+    add("--packed", action="store_true", help="captures compressed with zstd: flowshard beside zstd -dc | tcpflow")
     add("--runs", type=_positive, default=5, help="timed runs of each tool (5)")
     add("--size", type=float, default=1.0, help="times the connections of each capture (1)")
     add("--seed", type=int, default=1)

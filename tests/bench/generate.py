@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
 from tests.bench.content import MIB, Content, Sizes
 from tests.bench.frames import CLIENT, SERVER, CaptureFile, endpoints
@@ -167,6 +168,17 @@ def cached(kind: str, size: float, seed: int, folder: Path) -> tuple[Path, Expec
     expected = generate(kind, size, seed, path)
     notes.write_text(json.dumps(asdict(expected), indent=0))
     return path, expected
+
+
+def packed(capture: Path) -> Path:
+    """The capture compressed with zstd, level 3, beside it; made there unless a newer one is there already."""
+    path = capture.with_name(capture.name + ".zst")
+    if not path.exists() or path.stat().st_mtime_ns < capture.stat().st_mtime_ns:
+        unfinished = path.with_name(path.name + ".part")
+        with capture.open("rb") as plain, unfinished.open("wb") as out:
+            zstandard.ZstdCompressor(level=3).copy_stream(plain, out, size=capture.stat().st_size)
+        unfinished.replace(path)
+    return path
 
 
 def _read(notes: Path) -> Expected:

@@ -1,4 +1,4 @@
-"""One command, measured: wall time, CPU time of all its processes, memory of all its processes.
+"""One command, or several joined by pipes, measured: wall time, CPU time and memory of all processes.
 
 Knows: processes and what the kernel says of them.
 Does not know: what the command does.
@@ -43,45 +43,52 @@ class Memory:
     """Peaks of one run, each of the sum over all its processes at one moment, in bytes."""
 
     private: int  # Pss_Anon: private anonymous memory, shared copies counted once
+    shared: int  # files in memory without a name (memfd), such as the spool: what they occupy, each once
+    total: int  # both
     processes: int
     samples: int
     exact: bool  # False: the kernel has no Pss_Anon, so this is Anonymous, which counts shared copies twice
 
 
-def timed(command: Sequence[str]) -> Timed:
-    """Run ``command`` to its end. Raises RunFailed."""
+def timed(*commands: Sequence[str]) -> Timed:
+    """Run ``commands``, each of which reads what the one before prints, until all have ended. Raises RunFailed."""
     earlier = _prepare()
+    cpu = 0.0
     with tempfile.TemporaryFile() as words:
         began = time.perf_counter()
-        process = _start(command, words)
-        _, status, usage = os.wait4(process.pid, 0)
+        processes = _start(commands, words)
+        for process in processes:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            cpu += usage.ru_utime + usage.ru_stime
         wall = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        cpu = usage.ru_utime + usage.ru_stime + _reap_orphans(earlier)
-        _judge(process.returncode, command, words)
+        cpu += _reap_orphans(earlier)
+        _judge(processes, commands, words)
     return Timed(wall, cpu)
 
 
-def memory(command: Sequence[str]) -> Memory:
-    """Run ``command``, looking at its processes every 50 ms. Raises RunFailed.
+def memory(*commands: Sequence[str]) -> Memory:
+    """Run ``commands`` as ``timed`` does, looking at their processes every 50 ms. Raises RunFailed.
 
-    A run that uses spool slabs on tmpfs needs those added; one that reads an uncompressed file has none.
+    A spool that was put into a folder (--spool-dir) is not counted, be it on tmpfs.
     """
     earlier = _prepare()
-    private = processes = samples = 0
+    private = shared = total = processes = samples = 0
     exact = True
     with tempfile.TemporaryFile() as words:
-        process = _start(command, words)
-        while process.poll() is None:
-            sizes = [size for size in map(_private, descendants(process.pid)) if size is not None]
+        started = _start(commands, words)
+        while running := [process.pid for process in started if process.poll() is None]:
+            pids = [pid for root in running for pid in descendants(root)]
+            sizes = [size for size in map(_private, pids) if size is not None]
             exact = exact and all(known for _, known in sizes)
-            private = max(private, sum(size for size, _ in sizes))
+            here, files = sum(size for size, _ in sizes), _memory_files(pids)
+            private, shared, total = max(private, here), max(shared, files), max(total, here + files)
             processes = max(processes, len(sizes))
             samples += 1
             time.sleep(_SAMPLE_S)
         _reap_orphans(earlier)
-        _judge(process.returncode, command, words)
-    return Memory(private, processes, samples, exact)
+        _judge(started, commands, words)
+    return Memory(private, shared, total, processes, samples, exact)
 
 
 def _prepare() -> set[int]:
@@ -123,19 +130,49 @@ def _private(pid: int) -> tuple[int, bool] | None:
     return int(fields.get(name, 0)) * 1024, name == "Pss_Anon"
 
 
-def _start(command: Sequence[str], words: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Started with nothing to read and nothing printed; what it complains of goes to ``words``."""
-    try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words)
-    except OSError as error:
-        raise RunFailed(f"{command[0]}: {error.strerror}") from error
+def _memory_files(pids: Sequence[int]) -> int:
+    """Bytes that the memory files occupy which these processes hold open, each file once (memfd_create(2)).
+
+    Not Pss_Shmem: that leaves out what no process maps, and counts inputs and outputs on tmpfs.
+    """
+    sizes: dict[tuple[int, int], int] = {}
+    for pid in pids:
+        with suppress(OSError):  # it ended, or it has just closed the file
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                if os.readlink(entry.path).startswith("/memfd:"):
+                    found = os.stat(entry.path)
+                    sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values())
 
 
-def _judge(status: int, command: Sequence[str], words: IO[bytes]) -> None:
-    if status != 0:
-        words.seek(0)
-        last = words.read()[-_LAST_WORDS:].decode(errors="replace").strip()
-        raise RunFailed(f"exit status {status}: {' '.join(command)}\n{last}")
+def _start(commands: Sequence[Sequence[str]], words: IO[bytes]) -> list[subprocess.Popen[bytes]]:
+    """Started with nothing for the first to read, and nothing printed; what they complain of goes to ``words``."""
+    started: list[subprocess.Popen[bytes]] = []
+    source: int | IO[bytes] = subprocess.DEVNULL
+    for number, command in enumerate(commands):
+        target = subprocess.PIPE if number + 1 < len(commands) else subprocess.DEVNULL
+        try:
+            process = subprocess.Popen(command, stdin=source, stdout=target, stderr=words)
+        except OSError as error:
+            for earlier in started:
+                earlier.kill()
+                earlier.wait()
+            raise RunFailed(f"{command[0]}: {error.strerror}") from error
+        finally:
+            if not isinstance(source, int):
+                source.close()  # only the reader holds it, so that its end is noticed
+        started.append(process)
+        source = process.stdout or subprocess.DEVNULL
+    return started
+
+
+def _judge(processes: Sequence[subprocess.Popen[bytes]], commands: Sequence[Sequence[str]], words: IO[bytes]) -> None:
+    """The last that failed is told: those before it may only have lost their reader."""
+    for process, command in reversed(list(zip(processes, commands, strict=True))):
+        if process.returncode != 0:
+            words.seek(0)
+            last = words.read()[-_LAST_WORDS:].decode(errors="replace").strip()
+            raise RunFailed(f"exit status {process.returncode}: {' '.join(command)}\n{last}")
 
 
 def _reap_orphans(earlier: set[int]) -> float:

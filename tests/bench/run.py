@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.generate import Expected, cached
+from tests.bench.generate import Expected, cached, packed
 from tests.bench.measure import Memory, RunFailed, Timed, memory, timed
 
 CAPTURES = ("bulk", "web", "tiny", "disorder")
@@ -31,6 +31,8 @@ TARGETS = {
     ("web", "md5"): 1.5,
 }
 """Times as fast as tcpflow, in one run, on two cores."""
+PACKED_TARGETS = {("bulk", "streams"): 1.0}
+"""The same where the capture is compressed, and tcpflow gets it through a pipe."""
 TARGET_SECONDS = {("start", "streams"): 0.4}
 """From start to end, for a capture of five packets."""
 
@@ -46,11 +48,14 @@ class Tool:
     command: tuple[str, ...]
     modes: dict[str, tuple[str, ...]]
     padded: bool = False  # addresses and ports in names have leading zeros
+    unpacker: tuple[str, ...] = ()  # prints what a compressed capture holds, where the tool reads none itself
 
-    def line(self, mode: str, capture: Path, output: Path) -> list[str]:
-        """The command for one run."""
-        report = str(output / _REPORT)
-        return [*self.command, *self.modes[mode], "-r", str(capture), "-o", str(output), "-X", report]
+    def lines(self, mode: str, capture: Path, output: Path, *, packed: bool = False) -> list[list[str]]:
+        """The command for one run, or two to be joined by a pipe."""
+        piped = packed and bool(self.unpacker)
+        words = ["-r", "-" if piped else str(capture), "-o", str(output), "-X", str(output / _REPORT)]
+        line = [*self.command, *self.modes[mode], *words]
+        return [[*self.unpacker, str(capture)], line] if piped else [line]
 
 
 def flowshard(command: Sequence[str]) -> Tool:
@@ -58,9 +63,10 @@ def flowshard(command: Sequence[str]) -> Tool:
     return Tool("flowshard", tuple(command), {"streams": (), "md5": ("-md5",)})
 
 
-def tcpflow(command: str) -> Tool:
-    """The peer."""
-    return Tool("tcpflow", (command, "-q"), {"streams": (), "md5": ("-e", "md5")}, padded=True)
+def tcpflow(command: str, zstd: str = "zstd") -> Tool:
+    """The peer; ``zstd`` unpacks for it."""
+    modes = {"streams": (), "md5": ("-e", "md5")}
+    return Tool("tcpflow", (command, "-q"), modes, padded=True, unpacker=(zstd, "-dc"))
 
 
 @dataclass(slots=True)
@@ -88,6 +94,12 @@ class Row:
     capture: Expected
     mode: str
     tools: dict[str, Measured]
+    packed: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the capture."""
+        return f"{self.capture.kind}.zst" if self.packed else self.capture.kind
 
     @property
     def ratio(self) -> float | None:
@@ -99,12 +111,12 @@ class Row:
     @property
     def target(self) -> float | None:
         """The ratio to reach."""
-        return TARGETS.get((self.capture.kind, self.mode))
+        return (PACKED_TARGETS if self.packed else TARGETS).get((self.capture.kind, self.mode))
 
     @property
     def target_seconds(self) -> float | None:
         """The time to keep to."""
-        return TARGET_SECONDS.get((self.capture.kind, self.mode))
+        return None if self.packed else TARGET_SECONDS.get((self.capture.kind, self.mode))
 
     def met(self) -> bool:
         """Whether the targets are reached; one that could not be measured is not."""
@@ -127,6 +139,7 @@ class Plan:
     folder: Path  # of the captures
     output: Path  # below which the tools write
     memory: bool = True
+    packed: bool = False  # captures are compressed with zstd
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> Iterator[Row]:
@@ -134,28 +147,30 @@ def run(plan: Plan, say: Callable[[str], None]) -> Iterator[Row]:
     for kind in plan.captures:
         say(f"{kind}: capture")
         path, expected = cached(kind, 1.0 if kind == "start" else plan.size, plan.seed, plan.folder)
+        if plan.packed:
+            path = packed(path)
         with _room(plan.output, expected) as output:
             for mode in plan.modes if kind != "start" else ("streams",):
                 say(f"{kind}, {mode}")
-                yield Row(expected, mode, _measure(plan, mode, path, expected, output))
+                yield Row(expected, mode, _measure(plan, mode, path, expected, output), plan.packed)
 
 
 def _measure(plan: Plan, mode: str, capture: Path, expected: Expected, output: Path) -> dict[str, Measured]:
     """A warm-up each, whose output is checked, then the tools in turn, then memory by itself."""
-    lines = {tool.name: tool.line(mode, capture, output) for tool in plan.tools}
+    lines = {tool.name: tool.lines(mode, capture, output, packed=plan.packed) for tool in plan.tools}
     measured = {tool.name: Measured() for tool in plan.tools}
     _into_page_cache(capture)
     for tool in plan.tools:
         _empty(output)
-        timed(lines[tool.name])
+        timed(*lines[tool.name])
         check_output(output, expected, tool)
     for _ in range(plan.runs):
         for name, line in lines.items():
             _empty(output)
-            measured[name].runs.append(timed(line))
+            measured[name].runs.append(timed(*line))
     for name, line in lines.items() if plan.memory else ():
         _empty(output)
-        measured[name].memory = memory(line)
+        measured[name].memory = memory(*line)
     _empty(output)
     return measured
 

@@ -73,7 +73,7 @@ def table(rows: Sequence[Row], runs: int) -> Table:
         took = row.tools.values()
         ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
         shown.add_row(
-            row.capture.kind,
+            row.name,
             row.mode,
             *(f"{one.wall:.3f}" for one in took),
             ratio if row.met() else f"[bold red]{ratio}[/]",
@@ -86,11 +86,13 @@ def table(rows: Sequence[Row], runs: int) -> Table:
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader of the table must know."""
-    said = ["MB: peak of private anonymous memory (Pss_Anon) over all processes, sampled in a run of its own"]
+    said = ["MB: peak of private anonymous memory (Pss_Anon) and memory files (the spool), sampled in a run of its own"]
+    if any(row.packed for row in rows):
+        said.append(".zst: compressed with zstd, level 3; tcpflow reads what zstd -dc prints, which counts as its own")
     if any(one.memory is not None and not one.memory.exact for row in rows for one in row.tools.values()):
         said.append("no Pss_Anon in this kernel: MB is Anonymous, which counts pages shared after fork twice")
     ours = [row for row in rows if "flowshard" in row.tools]
-    missed = [f"{row.capture.kind} {row.mode}" for row in ours if not row.met()]
+    missed = [f"{row.name} {row.mode}" for row in ours if not row.met()]
     if missed:
         said.append(f"target not reached, or not measured: {', '.join(missed)}")
     return said
@@ -109,6 +111,7 @@ def as_json(here: Machine, plan: Plan, rows: Sequence[Row]) -> dict[str, object]
                 "packets": row.capture.packets,
                 "connections": row.capture.connections,
                 "capture_bytes": row.capture.capture_bytes,
+                "packed": row.packed,
                 "mode": row.mode,
                 "ratio": row.ratio,
                 "target": row.target,
@@ -131,7 +134,7 @@ def _target(row: Row) -> str:
 
 
 def _megabytes(one: Measured) -> str:
-    return "-" if one.memory is None or not one.memory.samples else f"{one.memory.private / 1e6:.0f}"
+    return "-" if one.memory is None or not one.memory.samples else f"{one.memory.total / 1e6:.0f}"
 
 
 def _processor() -> str:

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import dpkt  # type: ignore[import-untyped]  # it ships none
 import pytest
+import zstandard
 
 from tests.bench.generate import KINDS, cached, generate
+from tests.bench.generate import packed as compressed_beside
 
 SIZES = {"bulk": 0.004, "web": 0.005, "tiny": 0.005, "disorder": 0.01, "start": 1.0}
 
@@ -185,3 +187,18 @@ def test_captures_are_kept(tmp_path: Path) -> None:
     assert cached("tiny", 0.001, 1, tmp_path) == (path, first)
     assert path.stat().st_size == first.capture_bytes
     assert cached("tiny", 0.001, 2, tmp_path)[1].streams != first.streams
+
+
+def test_packed_captures_are_kept(tmp_path: Path) -> None:
+    """The compressed form is made once, and again when its capture was; a cut one never gets the name."""
+    path, _ = cached("tiny", 0.001, 1, tmp_path)
+    compressed = compressed_beside(path)
+    assert compressed.name == path.name + ".zst"
+    assert zstandard.decompress(compressed.read_bytes()) == path.read_bytes()
+    made = compressed.stat().st_ino
+    assert compressed_beside(path).stat().st_ino == made
+    path.write_bytes(path.read_bytes()[:-1])
+    cached("tiny", 0.001, 1, tmp_path)
+    assert zstandard.decompress(compressed_beside(path).read_bytes()) == path.read_bytes()
+    assert compressed_beside(path).stat().st_ino != made
+    assert sorted(entry.suffix for entry in tmp_path.iterdir()) == [".json", ".pcap", ".zst"]

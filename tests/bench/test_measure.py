@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,48 @@ def test_memory_is_the_sum_over_processes() -> None:
     seen = memory(python(both))
     assert seen.processes == 2
     assert 80 << 20 <= seen.private < 130 << 20
+    assert (seen.shared, seen.total) == (0, seen.private)
+
+
+def test_memory_files_count_once() -> None:
+    """What a spool occupies is counted once, whoever holds it, mapped or not, and not how large it might become."""
+    spool = "import os, time; held = os.memfd_create('x'); os.ftruncate(held, 1 << 30)"
+    spool += "; os.posix_fallocate(held, 0, 30 << 20); os.fork(); time.sleep(0.6)"
+    seen = memory(python(spool))
+    assert seen.processes == 2
+    assert seen.shared == 30 << 20
+    assert seen.shared < seen.total < 80 << 20
+
+
+def test_commands_joined_by_pipes(tmp_path: Path) -> None:
+    """All of them are measured, for as long as any of them runs; each reads what the one before prints."""
+    seen = tmp_path / "seen"
+    first = python(f"{_BURN}\nprint('from the first')")
+    second = python(f"import sys\nopen({str(seen)!r}, 'w').write(sys.stdin.read())\n{_BURN}")
+    took = timed(first, second)
+    assert took.cpu >= 0.6
+    assert took.wall >= 0.3
+    assert seen.read_text() == "from the first\n"
+    lingers = timed(python("import os, time; os.close(1); time.sleep(0.5)"), python("import sys; sys.stdin.read()"))
+    assert lingers.wall >= 0.5
+    held = memory(python(_HOLD), python(_HOLD))
+    assert held.processes == 2
+    assert 80 << 20 <= held.private < 130 << 20
+
+
+@pytest.mark.parametrize("run", [timed, memory])
+def test_any_failure_of_joined_commands_is_an_error(run: object) -> None:
+    """Be it the first one's, which the last one cannot tell from the end; none that was started stays."""
+    assert callable(run)
+    fine, fails = python("import sys; sys.stdin.read()"), python("raise SystemExit(3)")
+    endless = python("while True: print('x' * 10000)")
+    for commands, found in (((fails, fine), "exit status 3"), ((endless, fails), "exit status 3")):
+        with pytest.raises(RunFailed, match=found):
+            run(*commands)
+    before = descendants(os.getpid())
+    with pytest.raises(RunFailed, match="No such file"):
+        run(endless, ["/nowhere/flowshard"])
+    assert set(descendants(os.getpid())) <= set(before)
 
 
 def test_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,37 @@ def test_tcpflow_gives_the_expected_streams(tmp_path: Path) -> None:
 
 def test_flowshard_is_asked_for_the_same() -> None:
     """Both tools get the same capture, output folder and report."""
-    ours = flowshard(["flowshard", "--workers=2"]).line("md5", Path("x"), Path("d"))
-    theirs = tcpflow("tcpflow").line("md5", Path("x"), Path("d"))
-    assert ours == ["flowshard", "--workers=2", "-md5", "-r", "x", "-o", "d", "-X", "d/report.xml"]
-    assert theirs == ["tcpflow", "-q", "-e", "md5", "-r", "x", "-o", "d", "-X", "d/report.xml"]
+    ours = flowshard(["flowshard", "--workers=2"]).lines("md5", Path("x"), Path("d"))
+    theirs = tcpflow("tcpflow").lines("md5", Path("x"), Path("d"))
+    assert ours == [["flowshard", "--workers=2", "-md5", "-r", "x", "-o", "d", "-X", "d/report.xml"]]
+    assert theirs == [["tcpflow", "-q", "-e", "md5", "-r", "x", "-o", "d", "-X", "d/report.xml"]]
+
+
+def test_who_unpacks() -> None:
+    """flowshard reads a compressed capture itself; tcpflow gets it from zstd through a pipe."""
+    capture = Path("x.zst")
+    assert flowshard(["f"]).lines("streams", capture, Path("d"), packed=True) == [
+        ["f", "-r", "x.zst", "-o", "d", "-X", "d/report.xml"]
+    ]
+    assert tcpflow("t", "z").lines("streams", capture, Path("d"), packed=True) == [
+        ["z", "-dc", "x.zst"],
+        ["t", "-q", "-r", "-", "-o", "d", "-X", "d/report.xml"],
+    ]
+
+
+@pytest.mark.skipif(not {"tcpflow", "zstd"} <= set(filter(shutil.which, ("tcpflow", "zstd"))), reason="not installed")
+def test_packed_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """--packed compares on the compressed capture, bulk unless said, after both gave the expected streams; the spool
+    counts as memory."""
+    words = ["bench", "--packed", "--size", "0.03", "--runs", "1", "--modes", "streams", "--dir", str(tmp_path)]
+    words += ["--output", str(tmp_path), "--json", str(tmp_path / "json")]
+    words += ["--command", f"{sys.executable} -m pipeline --workers=1"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert main() == 0
+    assert "bulk.zst" in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "json").read_text())["rows"]
+    assert (row["capture"], row["packed"], row["target"]) == ("bulk", True, 1.0)
+    assert row["ratio"] > 0
+    assert row["tools"]["flowshard"]["memory"]["shared"] > 1 << 20
+    assert row["tools"]["tcpflow"]["memory"]["shared"] == 0
+    assert row["tools"]["tcpflow"]["memory"]["processes"] == 2
