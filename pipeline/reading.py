@@ -23,7 +23,7 @@ from pipeline.config import STDIN, Config
 from pipeline.errors import CaptureError, UsageError
 from pipeline.source import reader_for, rebatch
 from pipeline.source.opening import map_file
-from pipeline.source.records import Fault, Reader, Records, Window
+from pipeline.source.records import CUT_OFF, Fault, Reader, Records, Window
 from pipeline.spool.compressed import coding, plain
 from pipeline.spool.feed import Feed, open_feed
 from pipeline.spool.slabs import Slab, Spool
@@ -38,9 +38,6 @@ UNKNOWN: Final = "unknown"
 
 _PEEKED: Final = 1 << 18
 """Bytes looked at to find the first packet of an input before its turn."""
-
-_CUT_OFF: Final = "the file ends inside "
-"""What readers say of a capture that is cut off."""
 
 
 @dataclass(slots=True)
@@ -133,7 +130,7 @@ class Input:
 
     def _note_faults(self, reader: Reader) -> None:
         faults = reader.faults
-        if self._stopped and faults and faults[-1].problem.startswith(_CUT_OFF):
+        if self._stopped and faults and faults[-1].problem.startswith(CUT_OFF):
             faults = faults[:-1]
         self.facts.faults += faults
         self.facts.more_faults += reader.more_faults

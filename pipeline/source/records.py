@@ -27,6 +27,10 @@ MOST_RECORD: Final = 64 << 20
 """Bytes of one packet record or block. A longer one is damage: no window has to hold more."""
 
 
+CUT_OFF: Final = "the file ends inside "
+"""How the problem begins of a fault at the end of a capture."""
+
+
 class Records(NamedTuple):
     """A stretch of packet records in file order. Columns of equal length n."""
 

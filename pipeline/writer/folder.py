@@ -13,7 +13,6 @@ behind its own, and all files that were to lie in it lie there. Both are told in
 from __future__ import annotations
 
 import errno
-import errno
 import os
 import resource
 import stat

@@ -20,7 +20,7 @@ import numpy as np
 from pipeline.source.chain.layout import Headers, Layout, RecordGuess, damaged, headers_at, problem_of, records_of
 from pipeline.source.chain.resync import NEAR, NEW_ROW, Found, crossing, find_record, reach
 from pipeline.source.damage import UNREADABLE, Account, unreadable
-from pipeline.source.records import Records, Window
+from pipeline.source.records import CUT_OFF, Records, Window
 from pipeline.source.walk import walk
 from workers.contract import Bools
 
@@ -151,7 +151,7 @@ class ChainReader(Account):
         base, end = window.base, window.end
         whole = at + self.layout.head <= end
         index = len(headers.at) - whole
-        problem = f"the file ends inside a {'packet record' if whole else 'record header'}"
+        problem = f"{CUT_OFF}a {'packet record' if whole else 'record header'}"
         if at < end and not self._strict:
             if whole and self._doubtful_from(headers, index) <= index:
                 if self._holds_record(window, headers, index):

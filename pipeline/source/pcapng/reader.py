@@ -34,14 +34,14 @@ from pipeline.source.pcapng.blocks import (
     swallows_packets,
 )
 from pipeline.source.pcapng.packets import State, read_blocks
-from pipeline.source.records import MOST_RECORD, Records, Window
+from pipeline.source.records import CUT_OFF, MOST_RECORD, Records, Window
 from pipeline.source.walk import Chain, walk
 
 MAXIMUM_TURNS: Final = 4096
 """Changes of byte order in one capture; each costs as much as thousands of packets. More end it."""
 
 _IMPOSSIBLE: Final = "a block has an impossible length"
-_CUT: Final = "the file ends inside a block"
+_CUT: Final = CUT_OFF + "a block"
 _NAMES: Final = {"<": "little endian", ">": "big endian"}
 
 
