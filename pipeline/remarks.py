@@ -42,10 +42,10 @@ UNKNOWN: Final = "unknown"
 _LATER: Final = "not in this version yet"
 
 _NOT_DECODED: Final = {
-    "fragment": f"IP fragments are not put together ({_LATER})",
-    "other_transport_protocol": f"tunnels (GRE, IP in IP, ESP) are not opened ({_LATER})",
-    "other_network_protocol": f"MPLS, PPPoE and other protocols below IP are not opened ({_LATER})",
-    "ipv6_extension": f"TCP behind IPv6 extension headers is not decoded ({_LATER})",
+    "fragment_held": "IP fragments whose others are not in the capture yield nothing",
+    "other_transport_protocol": "of tunnels behind IP, those that are encrypted (ESP) cannot be opened",
+    "other_network_protocol": "of what can stand before IP, MPLS, PPPoE and VLAN tags are opened, others are not",
+    "too_deep": "packets with more than eight encapsulations are not opened",
     "unknown_link_type": "the capture's link type is not known; if it is wrong, editcap -T sets another",
 }
 """Where TCP can be inside. Named whenever met."""
@@ -54,7 +54,7 @@ _SNAPPED: Final = "the capture holds cut headers: capture with a larger snap len
 _ODD: Final = "the headers make no sense: perhaps the link type is wrong, and editcap -T sets another"
 
 _USUAL: Final = {
-    "udp": f"only TCP becomes streams, and tunnels in UDP (VXLAN, GENEVE, GTP) are not opened ({_LATER})",
+    "udp": "only TCP becomes streams; tunnels in UDP (VXLAN, GENEVE, GTP, Teredo) are opened on their usual ports",
     "frame_truncated": _SNAPPED,
     "ip_truncated": _SNAPPED,
     "tcp_truncated": _SNAPPED,

@@ -23,6 +23,8 @@ CLOCK_STEP_NS: Final = 60 * SECOND
 _SHARD_SHIFT: Final = 56  # the virtual shard is the top byte of the hash
 _MASK: Final = (1 << 64) - 1
 
+_OFTEN_ZERO: Final = (Key.A_HIGH, Key.B_HIGH, Key.MORE)
+
 
 def packet_clock(time: I64, before: int | None) -> I64:
     """The bounded running maximum of the packets' times, ns.
@@ -45,7 +47,7 @@ def packet_clock(time: I64, before: int | None) -> I64:
 
 
 def flow_keys(decoded: Decoded) -> tuple[U64, U8]:
-    """Canonical keys (m, 6) as workers.contract.Key, and sides (m,): 0 where the source is endpoint a."""
+    """Canonical keys (m, 7) as workers.contract.Key, and sides (m,): 0 where the source is endpoint a."""
     swapped = _source_is_greater(decoded)
     keys = np.empty((decoded.row.size, KEY_WORDS), np.uint64)
     source = decoded.src_high, decoded.src_low, decoded.sport
@@ -56,6 +58,7 @@ def flow_keys(decoded: Decoded) -> tuple[U64, U8]:
         keys[:, Key.B_HIGH + word] = np.where(swapped, s, d)
     keys[:, Key.PORTS] = ports[0].astype(np.uint32) << 16 | ports[1]
     keys[:, Key.NET] = decoded.net
+    keys[:, Key.MORE] = decoded.more
     return keys, swapped.astype(np.uint8)
 
 
@@ -72,7 +75,7 @@ def _source_is_greater(decoded: Decoded) -> Bools:
 
 
 def flow_hash(keys: U64, hash_key: int) -> U64:
-    """A keyed hash of each key (u, 6): 64 bits, of which the top 8 are the virtual shard.
+    """A keyed hash of each key (u, 7): 64 bits, of which the top 8 are the virtual shard.
 
     Every word is mixed with two secret factors of its own before the words are added up, so no
     difference between words cancels for all hash keys, as it would in an XOR of the endpoints.
@@ -81,8 +84,8 @@ def flow_hash(keys: U64, hash_key: int) -> U64:
     total = np.full(len(keys), secrets[-1], np.uint64)
     for word in range(KEY_WORDS):
         column = keys[:, word]
-        if word in (Key.A_HIGH, Key.B_HIGH) and not column.any():
-            continue  # 0 adds 0: IPv4 need not pay for IPv6
+        if word in _OFTEN_ZERO and not column.any():
+            continue  # 0 adds 0: IPv4 need not pay for IPv6, nor most for many VLANs
         mixed = column * np.uint64(secrets[2 * word] | 1)
         mixed ^= mixed >> 32
         mixed *= np.uint64(secrets[2 * word + 1] | 1)
@@ -106,7 +109,7 @@ def _secrets(hash_key: int, count: int) -> list[int]:
 
 
 def distinct_flows(keys: U64, hashes: U64) -> tuple[U32, I64]:
-    """Groups equal keys (m, 6): the flow of each row (m,), and each flow's first row (u,).
+    """Groups equal keys (m, 7): the flow of each row (m,), and each flow's first row (u,).
 
     Flows are numbered by first appearance: the result depends on ``keys`` alone.
     """

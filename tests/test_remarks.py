@@ -201,10 +201,10 @@ def test_times_are_told_as_they_are_given(ns: int, expected: str) -> None:
         ({"arp": 2}, {}, "2 arp", "only TCP becomes streams"),
         ({"arp": 2}, {"unprocessed": Path("r")}, "2 arp", "only TCP becomes streams"),
         (
-            {"udp": 7, "arp": 5, "fragment": 1, "icmp": 3, "ip_truncated": 2, "filtered": 9},
+            {"udp": 7, "arp": 5, "fragment_held": 1, "icmp": 3, "ip_truncated": 2, "filtered": 9},
             {"expression": "ip"},
             "7 udp, 5 arp, 3 icmp, 2 ip truncated, 1 other",
-            f"{remarks._USUAL['udp']}; IP fragments are not put together (not in this version yet)",
+            f"{remarks._USUAL['udp']}; {remarks._NOT_DECODED['fragment_held']}",
         ),
         (
             {"arp": 9, "udp": 8, "icmp": 7, "ieee_802_3": 6, "ip_bad_header": 5, "tcp_bad_offset": 4},
@@ -216,7 +216,7 @@ def test_times_are_told_as_they_are_given(ns: int, expected: str) -> None:
             {"other_transport_protocol": 3, "outside_time": 4},
             {"start_ns": 5},
             "3 other transport protocol",
-            "tunnels (GRE, IP in IP, ESP) are not opened (not in this version yet)",
+            remarks._NOT_DECODED["other_transport_protocol"],
         ),
         ({"tcp_truncated": 4, "udp": 1}, {}, "4 tcp truncated, 1 udp", remarks._SNAPPED),
         ({"unknown_link_type": 4}, {}, "4 unknown link type", remarks._NOT_DECODED["unknown_link_type"]),

@@ -13,7 +13,7 @@ from pipeline.config import DEFAULT_HASH_KEY
 from pipeline.decode.kernels import Decoded, decode
 from pipeline.shard import distinct_flows, flow_hash, flow_keys, packet_clock, split
 from tests.decode.shapes import ALL, VALID, laid_out
-from workers.contract import I64, NO_EXTENTS, U64, Extents, PacketBatch
+from workers.contract import I64, KEY_WORDS, NO_EXTENTS, U64, Extents, PacketBatch
 
 # --------------------------------------------------------------------------- packet clock
 
@@ -63,7 +63,10 @@ def decoded_of(rows: Sequence[tuple[tuple[int, int, int], tuple[int, int, int], 
         np.array([row[i] for row in flat], np.uint16 if i in (2, 5) else np.uint64) for i in range(7)
     )
     zeros = [np.zeros(n, dtype) for dtype in (np.uint32, np.uint32, np.uint8, np.uint64, np.uint32, np.uint32)]
-    return Decoded(np.zeros(n, np.uint8), np.arange(n), sh, sl, dh, dl, sp, dp, net, *zeros, np.zeros(n, np.uint16))
+    more = net >> np.uint64(4)
+    return Decoded(
+        np.zeros(n, np.uint8), np.arange(n), sh, sl, dh, dl, sp, dp, net, more, *zeros, np.zeros(n, np.uint16)
+    )  # fmt: skip
 
 
 @given(packets)
@@ -73,7 +76,7 @@ def test_keys_are_canonical(rows) -> None:
     keys, side = flow_keys(decoded_of(rows))
     for (source, destination, net), key, which in zip(rows, keys.tolist(), side.tolist(), strict=True):
         a, b = sorted((source, destination))
-        assert [*a[:2], *b[:2], a[2] << 16 | b[2], net] == key
+        assert [*a[:2], *b[:2], a[2] << 16 | b[2], net, net >> 4] == key
         assert int(source != a) == which
 
 
@@ -102,28 +105,28 @@ def slow_hash(key: Sequence[int], hash_key: int) -> int:
         return x ^ x >> last
 
     mixers = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-    seeds = [(hash_key + i * 0x9E3779B97F4A7C15) & MASK for i in range(1, 14)]
+    seeds = [(hash_key + i * 0x9E3779B97F4A7C15) & MASK for i in range(1, 2 * KEY_WORDS + 2)]
     secrets = [finish(seed, tuple(zip((30, 27), mixers, strict=True)), 31) for seed in seeds]
-    total = secrets[12]
+    total = secrets[-1]
     for i, word in enumerate(key):
         mixed = word * (secrets[2 * i] | 1) & MASK
         total += (mixed ^ mixed >> 32) * (secrets[2 * i + 1] | 1)
     return finish(total & MASK, tuple(zip((31, 31), mixers, strict=True)), 31)
 
 
-@given(st.lists(st.tuples(*[st.one_of(st.just(0), st.integers(0, MASK))] * 6)), st.integers(0, MASK))
+@given(st.lists(st.tuples(*[st.one_of(st.just(0), st.integers(0, MASK))] * KEY_WORDS)), st.integers(0, MASK))
 @settings(max_examples=200, deadline=None)
 def test_hash_is_a_function_of_the_key_alone(rows, hash_key: int) -> None:
     """Every key hashes as it would on its own, whatever else is in the batch."""
-    keys = np.array(rows, np.uint64).reshape(-1, 6)
+    keys = np.array(rows, np.uint64).reshape(-1, KEY_WORDS)
     assert [slow_hash(row, hash_key) for row in rows] == flow_hash(keys, hash_key).tolist()
 
 
 def _keys(count: int, **columns: object) -> U64:
-    keys = np.zeros((count, 6), np.uint64)
+    keys = np.zeros((count, KEY_WORDS), np.uint64)
     keys[:, 5] = 4
     for name, values in columns.items():
-        keys[:, ["ah", "al", "bh", "bl", "ports", "net"].index(name)] = values
+        keys[:, ["ah", "al", "bh", "bl", "ports", "net", "more"].index(name)] = values
     return keys
 
 
@@ -131,7 +134,7 @@ COUNT = 100_000
 steps = np.arange(COUNT, dtype=np.uint64)
 random = np.random.default_rng(1)
 FLOW_SETS = {
-    "random": random.integers(0, MASK, (COUNT, 6), np.uint64),
+    "random": random.integers(0, MASK, (COUNT, KEY_WORDS), np.uint64),
     "random ipv4": _keys(
         COUNT,
         al=random.integers(0, 2**32, COUNT),
@@ -145,6 +148,7 @@ FLOW_SETS = {
     "one sum of the endpoints": _keys(COUNT, al=steps, bl=2**32 - steps, ports=80),
     "high bits only": _keys(COUNT, ah=steps << 47, al=1, bh=steps << 47, bl=2, ports=80),
     "ipv6 networks": _keys(COUNT, ah=steps << 16, al=1, bh=1, bl=2, ports=80, net=6),
+    "many vlans": _keys(COUNT, al=1, bl=2, ports=80, net=4 | 6 << 4, more=steps),
     "vlans": _keys(4096, al=1, bl=2, ports=80, net=4 | 1 << 4 | steps[:4096] << 8),
 }
 
@@ -188,11 +192,13 @@ def check_groups(keys: U64, hashes: U64) -> None:
     assert slow_groups(keys) == (flow.tolist(), first.tolist())
 
 
-@given(st.lists(st.tuples(*[st.sampled_from([0, 1, MASK])] * 6)), st.sampled_from([MASK, 0xFFFF, 3 << 62, 1, 0]))
+@given(
+    st.lists(st.tuples(*[st.sampled_from([0, 1, MASK])] * KEY_WORDS)), st.sampled_from([MASK, 0xFFFF, 3 << 62, 1, 0])
+)
 @settings(max_examples=300, deadline=None)
 def test_grouping_is_exact_even_if_hashes_are_poor(rows, hash_bits: int) -> None:
     """Rows are one flow if and only if their keys are equal, though different keys share hashes."""
-    keys = np.array(rows, np.uint64).reshape(-1, 6)
+    keys = np.array(rows, np.uint64).reshape(-1, KEY_WORDS)
     check_groups(keys, flow_hash(keys, 1) & np.uint64(hash_bits))
 
 

@@ -52,12 +52,16 @@ URG: Final = 0x20
 
 
 class Key(IntEnum):
-    """Columns of a flow key: six 64-bit words, compared whole.
+    """Columns of a flow key: seven 64-bit words, compared whole.
 
     Endpoint a is the smaller of the two by (high, low, port). An IPv4 address is its 32-bit number
-    in the low word. ``PORTS`` is ``a_port << 16 | b_port``; its upper half is kept for overlay ids.
-    ``NET`` is the IP version (4 or 6) in bits 0 to 3, the number of VLAN tags in bits 4 to 7, and
-    up to four 12-bit VLAN ids from bit 8 on, the outermost first. Priority bits are left out.
+    in the low word. ``PORTS`` is ``a_port << 16 | b_port``.
+
+    The networks that the packet is on, the outermost first, fill up to eight slots of 12 bits. A VLAN id
+    takes one slot (priority bits are left out), the id of an overlay (VNI) two, the upper half first. ``NET`` is
+    the IP version (4 or 6) in bits 0 to 3, the number of slots in bits 4 to 7, slots 0 to 3 from bit 8 on, and
+    from bit 56 on a mark for each slot: 1, k for the two of an overlay id, k being 0 for VXLAN and 1 for
+    GENEVE; 0 for a VLAN. ``MORE`` holds slots 4 to 7 from bit 0 on.
     """
 
     A_HIGH = 0
@@ -66,6 +70,7 @@ class Key(IntEnum):
     B_LOW = 3
     PORTS = 4
     NET = 5
+    MORE = 6
 
 
 KEY_WORDS: Final = len(Key)
@@ -95,7 +100,7 @@ class PacketBatch(NamedTuple):
     number: int  # of the batch, from 0; the same for every worker's part of it
     clock: int  # ns; the packet clock at the end of the stretch, other workers' packets included
     extents: Extents
-    keys: U64  # (u, 6), see Key
+    keys: U64  # (u, 7), see Key
     hashes: U64  # (u,) keyed hash of the key
     shards: U8  # (u,) virtual shard
     flow: U32  # (n,) index into keys
@@ -122,7 +127,7 @@ class Opened(NamedTuple):
 
     stream: U64
     shard: U8
-    key: U64  # (k, 6)
+    key: U64  # (k, 7)
     side: U8  # 0: the key's endpoint a is the source
     counter: U32  # how many connections with payload this tuple had before
     time: I64  # ns; the connection's first packet
@@ -147,7 +152,11 @@ class Data(NamedTuple):
 
 
 class Overlaps(NamedTuple):
-    """Bytes of a segment that lie where the stream already has bytes. In capture order."""
+    """Bytes of a segment that lie where the stream already has bytes. In capture order.
+
+    The rows of one segment stand together and rise. Rows of it that touch differ in ``wins`` and are in one
+    message: together they are one overlap.
+    """
 
     stream: U64
     shard: U8
@@ -155,6 +164,7 @@ class Overlaps(NamedTuple):
     start: U64
     size: U32
     packet: U64
+    wins: U8  # 1: these bytes replace those that are there; 0: they lose
 
 
 class Frontiers(NamedTuple):
@@ -251,7 +261,7 @@ class Connections(NamedTuple):
 
     stream: U64  # connection << 1
     shard: U8
-    key: U64  # (k, 6)
+    key: U64  # (k, 7)
     side: U8  # which endpoint of the key sent the first packet; 0: a
     state: U16  # Progress
     reason: U8  # CloseReason

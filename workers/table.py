@@ -58,7 +58,7 @@ _SUMS = ("written", "seen", "overlap", "beyond", "outside", "not_data", "refused
 
 
 def key_bytes(keys: U64) -> list[bytes]:
-    """Flow keys (n, 6) as dictionary keys: bytes, whose hash nobody outside can predict."""
+    """Flow keys (n, 7) as dictionary keys: bytes, whose hash nobody outside can predict."""
     packed: list[bytes] = np.ascontiguousarray(keys).view(f"V{8 * KEY_WORDS}").ravel().tolist()
     return packed
 

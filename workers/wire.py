@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgpack
 import numpy as np
 
-from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Extents, PacketBatch
+from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Extents, Overlaps, PacketBatch
 from workers.events import TABLES, dtypes
 
 VERSION: Final = 1
@@ -30,7 +30,7 @@ MOST_ROWS: Final = 1 << 17
 Frame: TypeAlias = "bytes | memoryview"
 
 _RAW, _SAME, _NARROW = 0, 1, 2
-_WORDS: Final = ("key", "keys")  # the columns that are (n, 6)
+_WORDS: Final = ("key", "keys")  # the columns that are (n, KEY_WORDS)
 _PACKETS: Final = dtypes(PacketBatch)
 _PER_FLOW: Final = ("keys", "hashes", "shards")
 _EVENTS: Final = {name: dtypes(table) for name, table in TABLES.items()}
@@ -88,11 +88,14 @@ def encode_events(events: EventBatch) -> Iterator[list[Frame]]:
         at = 0
         while at < count:
             upto = min(count, at + room)
+            if name == "overlaps":  # rows of one segment that touch travel together: no more than its bytes
+                while upto < count and _touch(table, upto):
+                    upto += 1
             fields = zip(table._fields, table, strict=True)
             columns += [(f"{name}.{field}", column[at:upto]) for field, column in fields]
             room -= upto - at
             at = upto
-            if not room:
+            if room <= 0:
                 yield _encode_events(events, columns, last=False)
                 columns, room = [], ROWS
     yield _encode_events(events, columns, last=True)
@@ -100,6 +103,16 @@ def encode_events(events: EventBatch) -> Iterator[list[Frame]]:
 
 def _encode_events(events: EventBatch, columns: list[tuple[str, Any]], *, last: bool) -> list[Frame]:
     return _encode("events", {"number": events.number, "last": last}, [*_extents(events.extents), *columns])
+
+
+def _touch(overlaps: Overlaps, row: int) -> bool:
+    """Whether a row goes on where the one before it ends, in the same segment."""
+    stream, _, offset, _, size, packet, _ = overlaps
+    return bool(
+        packet[row] == packet[row - 1]
+        and stream[row] == stream[row - 1]
+        and int(offset[row]) - int(offset[row - 1]) == size[row - 1]
+    )
 
 
 def _extents(extents: Extents) -> list[tuple[str, Any]]:

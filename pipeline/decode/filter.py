@@ -17,13 +17,16 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from pipeline.decode.link import AF_INET6, LOOP, NULL, RAW
+from pipeline.decode.link import AF_INET6, ETHERNET, LOOP, NULL, RAW
 from pipeline.errors import UsageError
 from pipeline.source.records import Records
 from workers.contract import U8, Bools
 
-_DLT: Final = {RAW: 12, NULL: LOOP}
+_DLT: Final = {RAW: 12, NULL: LOOP, 14: 12, 100: 11}
 """What libpcap on Linux calls a link type, where that is another number or we say it otherwise."""
+
+_NO_FILTERING: Final = ("unknown data link type", "link-layer type filtering not implemented")
+"""What libpcap says of link types that it cannot filter."""
 
 _LOOKED_AT: Final = 65_535
 _FILLED_UP_TO: Final = 262_144  # libpcap's largest snap length
@@ -50,8 +53,18 @@ class Filter:
         self._programs: dict[int, Program | None] = {}  # None: does not compile for this link type
 
     def check(self, link: int) -> None:
-        """Raises UsageError, with libpcap's own words, if the expression cannot be used on this link type."""
-        self._programs[link] = self._compiled(link)
+        """Raises UsageError, with libpcap's own words, if the expression cannot be used on this link type.
+
+        Of one that libpcap cannot filter whatever the expression, Ethernet tells whether that is in order: such
+        packets match nothing, and others may follow.
+        """
+        try:
+            self._programs[link] = self._compiled(link)
+        except UsageError as error:
+            if not any(words in error.message for words in _NO_FILTERING):
+                raise
+            self._programs[link] = None
+            self._compiled(ETHERNET)
 
     def keep(self, slab: U8, records: Records) -> Bools:
         """(n,) True where the expression matches. Reads captured bytes only; never raises."""

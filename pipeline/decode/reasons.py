@@ -15,12 +15,12 @@ class Reason(IntEnum):
 
     TCP = 0  # a segment: it goes on to a worker
 
-    FRAME_TRUNCATED = 1  # the capture ends inside the link header or a VLAN tag
-    IP_TRUNCATED = 2  # ... inside the IP header
+    FRAME_TRUNCATED = 1  # the capture ends inside the header of a link, a tag, a label or a tunnel
+    IP_TRUNCATED = 2  # ... inside the IP header; or the datagram around it does
     IP_BAD_HEADER = 3  # version, header length or total length cannot be
     TCP_TRUNCATED = 4  # the capture ends inside the 20 fixed bytes
     TCP_BAD_OFFSET = 5  # the data offset is below 5 or beyond the datagram
-    TOO_MANY_VLAN_TAGS = 6
+    TOO_DEEP = 6  # more encapsulations than are peeled, or more ids than a flow key holds
 
     UNKNOWN_LINK_TYPE = 7
     ARP = 8
@@ -29,12 +29,20 @@ class Reason(IntEnum):
 
     UDP = 11
     ICMP = 12
-    OTHER_TRANSPORT_PROTOCOL = 13
-    IPV6_EXTENSION = 14  # an extension header other than a fragment's
+    OTHER_TRANSPORT_PROTOCOL = 13  # also what follows ESP, and a tunnel whose header cannot be
+    BAD_CHECKSUM = 14  # of the IPv4 header or the segment; only when checksums are verified
 
-    FRAGMENT = 15  # any fragment, the first one too
+    FRAGMENT = 15  # any fragment, the first one too; an atomic one (RFC 6946) is none
     FILTERED = 16  # the filter expression does not match
     OUTSIDE_TIME = 17  # before --start, or not before --end
+
+    # What becomes of a FRAGMENT; the last one of a datagram has the reason of the datagram.
+    FRAGMENT_MERGED = 18  # part of a datagram that was put together
+    FRAGMENT_HELD = 19  # the others had not come when the input ended
+    FRAGMENT_EXPIRED = 20  # nor in time
+    FRAGMENT_DUPLICATE = 21  # all of its bytes had come before
+    FRAGMENT_REFUSED = 22  # it, or the datagram that it is of, cannot be
+    FRAGMENT_EVICTED = 23  # too many were waiting
 
     @property
     def label(self) -> str:
@@ -50,11 +58,15 @@ _GROUPS = {
         Reason.IP_BAD_HEADER,
         Reason.TCP_TRUNCATED,
         Reason.TCP_BAD_OFFSET,
-        Reason.TOO_MANY_VLAN_TAGS,
+        Reason.TOO_DEEP,
+        Reason.BAD_CHECKSUM,
     ),
     "not_ip": (Reason.UNKNOWN_LINK_TYPE, Reason.ARP, Reason.IEEE_802_3, Reason.OTHER_NETWORK_PROTOCOL),
-    "not_tcp": (Reason.UDP, Reason.ICMP, Reason.OTHER_TRANSPORT_PROTOCOL, Reason.IPV6_EXTENSION),
-    "fragments_held": (Reason.FRAGMENT,),
+    "not_tcp": (Reason.UDP, Reason.ICMP, Reason.OTHER_TRANSPORT_PROTOCOL),
+    "fragments_merged": (Reason.FRAGMENT_MERGED,),
+    "fragments_held": (Reason.FRAGMENT, Reason.FRAGMENT_HELD),
+    "fragments_expired": (Reason.FRAGMENT_EXPIRED,),
+    "fragments_refused": (Reason.FRAGMENT_DUPLICATE, Reason.FRAGMENT_REFUSED, Reason.FRAGMENT_EVICTED),
     "filtered": (Reason.FILTERED, Reason.OUTSIDE_TIME),
 }
 

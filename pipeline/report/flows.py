@@ -12,6 +12,7 @@ under way when the capture began nobody can say which end is the client.
     src sport dst dport    who sent the first packet, and to whom
     ip         4 or 6
     vlans      VLAN ids, the outermost first
+    overlays   ids of VXLANs (vx5001) and of GENEVE networks (ge5001), the outermost first
     start end  its earliest and latest packet; UTC with nine digits (a number of so many digits would not
                survive every reader); null: no time
     duration   seconds from one to the other, with nine digits
@@ -59,7 +60,7 @@ _SIDE: Final = (1 << BACK) - 1  # the bits of one direction in a Progress
 _SUFFIX: Final = re.compile(rb"\x01(~([0-9]+)(\.1)?)\x02")
 
 _LINE: Final = (
-    '{"id":%d,"src":"%s","sport":%d,"dst":"%s","dport":%d,"ip":%d,"vlans":[%s],"start":%s,"end":%s,'
+    '{"id":%d,"src":"%s","sport":%d,"dst":"%s","dport":%d,"ip":%d,"vlans":[%s],"overlays":[%s],"start":%s,"end":%s,'
     '"duration":%d.%09d,%s,'
     '"out":{"packets":%d,"len":%d,"caplen":%d,"payload":%d,%s,%s},'
     '"back":{"packets":%d,"len":%d,"caplen":%d,"payload":%d,%s,%s}}\n'
@@ -184,15 +185,21 @@ def _lines(table: Connections, out: Sequence[_Files], back: Sequence[_Files]) ->
         zip(*(column.tolist() for column in columns), strict=True), _times(table.first), _times(table.last),
         out, back, strict=True,
     ):  # fmt: skip
-        src, sport, dst, dport, vlans, family = endpoints(key, side)
+        src, sport, dst, dport, where, family = endpoints(key, side)
         line = _LINE % (
-            ident, src, sport, dst, dport, 4 if family == 2 else 6, ",".join(map(str, vlans)) if vlans else "",
+            ident, src, sport, dst, dport, 4 if family == 2 else 6, *(_networks(where) if where else ("", "")),
             start, end, seconds, nanoseconds, _course(state, reason),
             packets, length, captured, seen, _seen(bits, flags | more), files,
             back_packets, back_length, back_captured, back_seen, _seen(back_bits, back_flags | back_more), back_files,
         )  # fmt: skip
         lines.append(line.encode())
     return lines
+
+
+def _networks(where: tuple[int | str, ...]) -> tuple[str, str]:
+    """VLAN ids and overlays as items of lists."""
+    vlans = ",".join([str(each) for each in where if isinstance(each, int)])
+    return vlans, ",".join([f'"{each}"' for each in where if isinstance(each, str)])
 
 
 def _times(column: NDArray[Any]) -> list[str]:

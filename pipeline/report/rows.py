@@ -74,7 +74,7 @@ class StreamRecord(NamedTuple):
     flags: int  # Completeness
     reason: int  # CloseReason
     md5: str | None = None  # of the (first) file
-    vlans: tuple[int, ...] = ()  # outermost first
+    networks: tuple[int | str, ...] = ()  # VLAN ids, and overlays as vx5001; outermost first
     mac_src: str | None = None
     mac_dst: str | None = None
     parts: Sequence[Part] = ()  # by offset
@@ -126,7 +126,7 @@ def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_
     labels = {slab: f" image='{escape(name)}'/>" for slab, name in images.items()} if several else {}
     for record, (
         stream, name, size, runs, _, _, src, sport, dst, dport, family, packets, length, captured, payload,
-        written, overlap, beyond, outside, not_data, refused, gaps, disorder, flags, reason, md5, vlans,
+        written, overlap, beyond, outside, not_data, refused, gaps, disorder, flags, reason, md5, where,
         mac_src, mac_dst, parts, conflicts, lost, conflict_file, suffix,
     ), (stamps, seen) in zip(records, _cleaned(records), _times(records), strict=True):  # fmt: skip
         end, siblings = "/>", ""
@@ -140,8 +140,8 @@ def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_
                 disorder, len(conflicts), gaps, overlap, lost, beyond, outside, not_data, refused
             )  # fmt: skip
         link = f" mac_saddr='{mac_src}' mac_daddr='{mac_dst}'" if mac_src and mac_dst else ""
-        if vlans:
-            link += f" vlan='{'.'.join(map(str, vlans))}'"
+        if where:
+            link += _networks(where)
         row = _ROW % (
             name, stream, size, stamps, _byte_runs(runs, size, images), _digest(md5), seen, family, src, dst,
             sport, dport, link, packets, length, captured, stream >> 1, stream & 1, payload, written, rare,
@@ -149,6 +149,13 @@ def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_
         )  # fmt: skip
         rows.append(row.encode())
     return rows
+
+
+def _networks(where: tuple[int | str, ...]) -> str:
+    """Attributes ``vlan`` and ``overlay``; how they lie in one another is in the stream's name."""
+    vlans = ".".join([str(each) for each in where if isinstance(each, int)])
+    overlays = ".".join([each for each in where if isinstance(each, str)])
+    return (f" vlan='{vlans}'" if vlans else "") + (f" overlay='{overlays}'" if overlays else "")
 
 
 def format_shared(

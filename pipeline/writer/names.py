@@ -28,7 +28,7 @@ class Endpoints(NamedTuple):
     sport: int
     dst: str
     dport: int
-    vlans: tuple[int, ...]
+    networks: tuple[int | str, ...]  # VLAN ids, and overlays as vx5001 (VXLAN) or ge5001 (GENEVE); outermost first
     family: int
 
 
@@ -45,23 +45,37 @@ def ipv6(high: int, low: int) -> str:
 
 
 @lru_cache(_ADDRESSES)
-def network(net: int) -> tuple[int, tuple[int, ...]]:
-    """IP version and VLAN ids, outermost first, of the last word of a key."""
-    return net & 15, tuple(net >> (8 + 12 * i) & 0xFFF for i in range(net >> 4 & 15))
+def networks(net: int, more: int) -> tuple[int | str, ...]:
+    """What the last two words of a key (workers.contract.Key) say, outermost first."""
+    found: list[int | str] = []
+    slots, marks = net >> 8 & _IN_NET | more << 48, net >> 56
+    left = net >> 4 & 15
+    while left > 0:
+        if marks & 1:
+            found.append(f"{_OVERLAYS[marks >> 1 & 1]}{(slots & 0xFFF) << 12 | slots >> 12 & 0xFFF}")
+            left, slots, marks = left - 2, slots >> 24, marks >> 2
+        else:
+            found.append(slots & 0xFFF)
+            left, slots, marks = left - 1, slots >> 12, marks >> 1
+    return tuple(found)
+
+
+_IN_NET: Final = (1 << 48) - 1
+_OVERLAYS: Final = ("vx", "ge")
 
 
 def endpoints(key: list[int], side: int) -> Endpoints:
     """Who sends to whom: ``side`` 0 is the key's endpoint a."""
-    a_high, a_low, b_high, b_low, ports, net = key
-    version, vlans = network(net)
-    if version == 4:
+    a_high, a_low, b_high, b_low, ports, net, more = key
+    where = networks(net, more) if net >> 4 else ()
+    if net & 15 == 4:
         a, b, family = ipv4(a_low), ipv4(b_low), 2
     else:
         a, b, family = ipv6(a_high, a_low), ipv6(b_high, b_low), 10
     a_port, b_port = ports >> 16 & 0xFFFF, ports & 0xFFFF
     if side:
-        return Endpoints(b, b_port, a, a_port, vlans, family)
-    return Endpoints(a, a_port, b, b_port, vlans, family)
+        return Endpoints(b, b_port, a, a_port, where, family)
+    return Endpoints(a, a_port, b, b_port, where, family)
 
 
 class Names:
@@ -77,16 +91,17 @@ class Names:
 
     def name(self, ends: Endpoints, opened: int, counter: int) -> str:
         """``opened``: ns, the connection's first packet; ``counter``: connections with payload before it."""
-        src, sport, dst, dport, vlans, _ = ends
+        src, sport, dst, dport, where, _ = ends
         folder = ""
         if self._format is None:
             name = f"{src}.{sport}-{dst}.{dport}"
-            if vlans:
-                name += "--" + ".".join(map(str, vlans))
+            if where:
+                name += "--" + ".".join(map(str, where))
         else:
+            vlans = [str(each) for each in where if isinstance(each, int)]
             facts = {
                 "A": src, "a": str(sport), "B": dst, "b": str(dport), "%": "%",
-                "T": str(opened // 1_000_000_000), "V": ".".join(map(str, vlans)),
+                "T": str(opened // 1_000_000_000), "V": ".".join(vlans),
             }  # fmt: skip
             name = _CODE.sub(lambda code: facts[code[1]], self._format)
             if self._nested:
@@ -112,14 +127,14 @@ def provisional(stream: int) -> str:
 
 _ENDING: Final = r"(?:c\d{4,})?(?:~\d+(?:\.1)?)*(?:@\d+(?:~\d+(?:\.1)?)?)?"
 _DEFAULT: Final = re.compile(
-    r"(?:conflicts-)?(?:-?\d+T)?[0-9a-f.:]+\.\d+-[0-9a-f.:]+\.\d+(?:--\d+(?:\.\d+)*)?" + _ENDING,
+    r"(?:conflicts-)?(?:-?\d+T)?[0-9a-f.:]+\.\d+-[0-9a-f.:]+\.\d+(?:--(?:vx|ge)?\d+(?:\.(?:vx|ge)?\d+)*)?" + _ENDING,
     re.ASCII,
 )
 _SUFFIXES: Final = re.compile(_ENDING, re.ASCII)
 _ADDRESS: Final = r"\d{1,3}(?:\.\d{1,3}){3}|(?=.*:.*:)[0-9a-f:.]{2,39}"
 _TEXTS: Final = {
     "A": _ADDRESS, "B": _ADDRESS, "a": r"\d{1,5}", "b": r"\d{1,5}",
-    "T": r"-?\d{1,11}", "V": r"|\d{1,4}(?:\.\d{1,4}){0,3}",
+    "T": r"-?\d{1,11}", "V": r"|\d{1,4}(?:\.\d{1,4}){0,7}",
 }  # fmt: skip
 
 

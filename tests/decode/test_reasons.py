@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pipeline.decode.reasons import Reason, group
 
-TERMS = {"sharded", "malformed", "not_ip", "not_tcp", "fragments_held", "filtered"}
+TERMS = {"sharded", "malformed", "not_ip", "not_tcp", "fragments_held", "filtered"} | {
+    "fragments_merged", "fragments_expired", "fragments_refused",
+}  # fmt: skip
 
 
 def test_every_reason_counts_in_one_term() -> None:
@@ -17,7 +19,7 @@ def test_labels_read_as_the_report_has_them() -> None:
     """Labels are snake_case."""
     assert [Reason(value).label for value in (1, 6, 9, 14)] == [
         "frame_truncated",
-        "too_many_vlan_tags",
+        "too_deep",
         "ieee_802_3",
-        "ipv6_extension",
+        "bad_checksum",
     ]

@@ -143,7 +143,7 @@ def test_a_line_whole() -> None:
     """The schema, key by key and in its order."""
     segments = [s._replace(time=10**18 + 7 * i) for i, s in enumerate([*START, *DATA, *END])]
     expected = (
-        '{"id":1,"src":"0.0.0.1","sport":0,"dst":"0.0.0.0","dport":0,"ip":4,"vlans":[],'
+        '{"id":1,"src":"0.0.0.1","sport":0,"dst":"0.0.0.0","dport":0,"ip":4,"vlans":[],"overlays":[],'
         '"start":"2001-09-09T01:46:40.000000000Z","end":"2001-09-09T01:46:40.000000035Z",'
         '"duration":0.000000035,"state":"closed","reason":"finished","reset":false,'
         '"out":{"packets":3,"len":172,"caplen":172,"payload":10,"syn":true,"fin":true,"completeness":[],'
@@ -217,15 +217,15 @@ def test_times_are_exact(first: int, last: int, duration: str) -> None:
 
 
 def test_addresses() -> None:
-    """The first packet's sender is the source, on either side of the key; VLANs and IPv6 are told."""
+    """The first packet's sender is the source, on either side of the key; VLANs, overlays and IPv6 are told."""
     found = json.loads(told_of(row(side=1)))
-    assert [found[name] for name in ("src", "sport", "dst", "dport", "ip", "vlans")] == [
-        "10.0.0.2", 80, "10.0.0.1", 1004, 4, []
+    assert [found[name] for name in ("src", "sport", "dst", "dport", "ip", "vlans", "overlays")] == [
+        "10.0.0.2", 80, "10.0.0.1", 1004, 4, [], []
     ]  # fmt: skip
-    net = 6 | 2 << 4 | 10 << 8 | 4095 << 20
-    found = json.loads(told_of(row(key=[0x20010DB8 << 32, 1, 1 << 63, 2, 65535 << 16 | 1, net])))
-    assert [found[name] for name in ("src", "sport", "dst", "dport", "ip", "vlans")] == [
-        "2001:db8::1", 65535, "8000::2", 1, 6, [10, 4095]
+    net = 6 | 4 << 4 | 10 << 8 | 1 << 20 | 905 << 32 | 4095 << 44 | 0b0010 << 56
+    found = json.loads(told_of(row(key=[0x20010DB8 << 32, 1, 1 << 63, 2, 65535 << 16 | 1, net, 0])))
+    assert [found[name] for name in ("src", "sport", "dst", "dport", "ip", "vlans", "overlays")] == [
+        "2001:db8::1", 65535, "8000::2", 1, 6, [10, 4095], ["vx5001"]
     ]  # fmt: skip
 
 

@@ -148,7 +148,9 @@ def flow_element(file: etree._Element, item: StreamRecord, first: str, last: str
     flow = add(
         file, "tcpflow", space=FOREIGN, startime=first or None, starttime=first or None, endtime=last or None,
         family=item.family, src_ipn=item.src, dst_ipn=item.dst, srcport=item.sport, dstport=item.dport,
-        mac_saddr=macs[0], mac_daddr=macs[1], vlan=".".join(map(str, item.vlans)) or None,
+        mac_saddr=macs[0], mac_daddr=macs[1],
+        vlan=".".join(str(each) for each in item.networks if isinstance(each, int)) or None,
+        overlay=".".join(each for each in item.networks if isinstance(each, str)) or None,
         packets=item.packets, len=item.length, caplen=item.captured, connection=item.stream >> 1,
         direction=item.stream & 1, payload=item.payload, written=item.written,
         out_of_order_count=item.out_of_order, violations=len(item.conflicts), gap_bytes=item.gap_bytes,
@@ -208,7 +210,8 @@ def test_documents_validate(schema: etree.XMLSchema, items: list[StreamRecord]) 
 
 def test_an_ordinary_stream() -> None:
     """A flow's fileobject has its name, size, times, runs, MD5 and tcpflow's attributes."""
-    (file,) = files(record(5, md5=MD5, vlans=(10, 20), mac_src="02:00:00:00:00:01", mac_dst="02:00:00:00:00:02"))
+    macs = {"mac_src": "02:00:00:00:00:01", "mac_dst": "02:00:00:00:00:02"}
+    (file,) = files(record(5, md5=MD5, networks=(10, "vx5001", 20), **macs))
     assert file.tags == {"filename": "10.0.0.1.5-10.0.0.2.80", "id": "5", "filesize": "100"}
     assert file.times == {"mtime": 1_620_000_001_500_000_000, "crtime": 1_620_000_000_000_000_001}
     assert file.runs == [{"file_offset": "0", "img_offset": "4096", "len": "100"}]
@@ -217,7 +220,9 @@ def test_an_ordinary_stream() -> None:
     assert tag == "tcpflow"
     assert flow["startime"] == flow["starttime"] == "2021-05-03T00:00:00.000000001Z"
     assert (flow["connection"], flow["direction"]) == ("2", "1")
-    assert (flow["completeness"], flow["end"], flow["vlan"]) == ("", "finished", "10.20")
+    assert (flow["completeness"], flow["end"], flow["vlan"], flow["overlay"]) == (
+        "", "finished", "10.20", "vx5001",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

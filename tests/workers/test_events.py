@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workers.contract import NO_EXTENTS, EventBatch, Frontiers, Opened, PacketBatch
+from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Frontiers, Opened, PacketBatch
 from workers.events import TABLES, Events, dtypes
 
 
@@ -46,9 +46,9 @@ def test_rows_stand_by_stream_in_the_order_said() -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_row_becomes_typed_columns(name: str) -> None:
-    """Each table's rows get the contract's types, at the bounds of what they hold; a key is six words."""
+    """Each table's rows get the contract's types, at the bounds of what they hold; a key is KEY_WORDS words."""
     expected = dtypes(TABLES[name])
-    row = tuple((2**64 - 1,) * 6 if field == "key" else np.iinfo(kind).max for field, kind in expected.items())
+    row = tuple((2**64 - 1,) * KEY_WORDS if field == "key" else np.iinfo(kind).max for field, kind in expected.items())
     events = Events(0, NO_EXTENTS)
     events.row(name, tuple(value if isinstance(value, tuple) else int(value) for value in row))
     table = getattr(events.build(), name)
@@ -57,9 +57,9 @@ def test_a_row_becomes_typed_columns(name: str) -> None:
 
 
 def test_a_key_in_a_row() -> None:
-    """The six words of a key in a row become a row of the table's key column."""
+    """The words of a key in a row become a row of the table's key column."""
     events = Events(0, NO_EXTENTS)
-    events.row("opened", (2, 0, (6, 7, 8, 9, 10, 11), 0, 0, 0, 0, 0, 0))
+    events.row("opened", (2, 0, (6, 7, 8, 9, 10, 11, 12), 0, 0, 0, 0, 0, 0))
     opened = events.build().opened
     assert isinstance(opened, Opened)
-    assert opened.key.tolist() == [[6, 7, 8, 9, 10, 11]]
+    assert opened.key.tolist() == [[6, 7, 8, 9, 10, 11, 12]]

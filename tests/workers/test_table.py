@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.workers.traffic import SECOND, Seg, batches, everything, mix, rows, run
-from workers.contract import ACK, BACK, FIN, NO_EXTENTS, RST, SYN, CloseReason, Completeness, Progress
+from workers.contract import ACK, BACK, FIN, KEY_WORDS, NO_EXTENTS, RST, SYN, CloseReason, Completeness, Progress
 from workers.events import Events
 from workers.limits import Limits
 from workers.reassembler import Reassembler
@@ -17,15 +17,15 @@ from workers.table import Table, key_bytes
 
 def words(flows: list[int]) -> np.ndarray:
     """Keys of these flows."""
-    keys = np.zeros((len(flows), 6), np.uint64)
+    keys = np.zeros((len(flows), KEY_WORDS), np.uint64)
     keys[:, 1] = flows
     return keys
 
 
 def test_keys_are_compared_whole() -> None:
     """Keys that differ in any bit of any word are different flows."""
-    keys = np.zeros((1 + 6 * 64, 6), np.uint64)
-    for bit in range(6 * 64):
+    keys = np.zeros((1 + KEY_WORDS * 64, KEY_WORDS), np.uint64)
+    for bit in range(KEY_WORDS * 64):
         keys[1 + bit, bit // 64] = np.uint64(1) << np.uint64(bit % 64)
     packed = key_bytes(keys)
     assert len(set(packed)) == len(packed)
@@ -197,7 +197,7 @@ def test_what_a_connection_s_row_says() -> None:
     ]
     one, other = rows(run(segments, connections=True), "connections")
     assert one == {
-        "stream": 2, "shard": 3, "key": [0, 3, 0, 0, 0, 4], "side": 1,
+        "stream": 2, "shard": 3, "key": [0, 3, 0, 0, 0, 4, 0], "side": 1,
         "state": Progress.SEEN | Progress.SYN | Progress.FIN | Progress.DATA | (Progress.SEEN | Progress.SYN) << BACK,
         "reason": CloseReason.INPUT_END, "first": 20, "last": 99,
         "flags": Completeness.SNAPPED, "packets": 3, "length": 3 * 54 + 5, "clipped": 2, "seen": 3,

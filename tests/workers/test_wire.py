@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.workers.traffic import SECOND, batches, mix, run
 from workers import wire
-from workers.contract import NO_EXTENTS, EventBatch, Extents, PacketBatch
+from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Extents, PacketBatch
 from workers.events import TABLES, dtypes
 from workers.wire import Happened, Note, Packets, WireError
 
@@ -24,7 +24,7 @@ SHAPES = ("any", "same", "near", "extreme")
 def column(rng: np.random.Generator, dtype: np.dtype[Any], count: int, shape: str, wide: bool) -> Any:
     """Values that ask for each coding: as they are, one number for all, distances from the smallest."""
     kind = np.iinfo(dtype)
-    size = (count, 6) if wide else (count,)
+    size = (count, KEY_WORDS) if wide else (count,)
     if shape == "same":
         return np.full(size, rng.integers(kind.min, kind.max, dtype=dtype, endpoint=True), dtype)
     if shape == "near" and dtype.itemsize == 8:
@@ -131,6 +131,22 @@ def test_a_note_comes_out_as_it_went_in() -> None:
     assert wire.decode(wire.encode_note(note)) == note
 
 
+def test_a_segments_overlap_is_never_torn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of one segment that touch travel in one message, wherever its end would fall."""
+    monkeypatch.setattr(wire, "ROWS", 4)
+    packet = np.array([1, 1, 1, 2, 2, 2, 3, 3], np.uint64)
+    offset = np.array([0, 2, 4, 6, 8, 10, 50, 70], np.int64)  # the last two do not touch
+    n = len(packet)
+    overlaps = TABLES["overlaps"](
+        np.full(n, 2, np.uint64), np.zeros(n, np.uint8), offset, np.arange(n, dtype=np.uint64),
+        np.full(n, 2, np.uint32), packet, np.arange(n, dtype=np.uint8) % 2,
+    )  # fmt: skip
+    messages = [wire.decode(frames) for frames in wire.encode_events(EventBatch(0, NO_EXTENTS, overlaps=overlaps))]
+    told = [m.events.overlaps.packet.tolist() for m in messages if isinstance(m, Happened) and m.events.overlaps]
+    assert told == [[1, 1, 1, 2, 2, 2], [3, 3]]
+    assert same(joined(messages).overlaps, overlaps)
+
+
 def test_long_events_are_several_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long set of events is split; joined again it is the same, in order, and the last message says so."""
     for rows in (1, 7, 50, 10**6):
@@ -155,7 +171,7 @@ def test_a_header_fits_4_kib() -> None:
     each = wire.ROWS // len(TABLES)
     full = {
         name: table(*(
-            np.full((each, 6) if field == "key" else each, np.iinfo(dtype).max, dtype)
+            np.full((each, KEY_WORDS) if field == "key" else each, np.iinfo(dtype).max, dtype)
             for field, dtype in dtypes(table).items()
         ))
         for name, table in TABLES.items()

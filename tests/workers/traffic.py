@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workers.contract import ACK, FIN, NO_EXTENTS, PSH, RST, SYN, EventBatch, PacketBatch
+from workers.contract import ACK, FIN, KEY_WORDS, NO_EXTENTS, PSH, RST, SYN, EventBatch, PacketBatch
 from workers.events import TABLES
 from workers.limits import Limits
 from workers.reassembler import Reassembler
@@ -40,7 +40,7 @@ def batches(segments: Sequence[Seg], size: int = 1000) -> Iterator[PacketBatch]:
         times = np.array([s.time for s in part], np.int64)
         clocks = np.maximum(np.maximum.accumulate(times), clock)
         clock = int(clocks[-1])
-        keys = np.zeros((len(flows), 6), np.uint64)
+        keys = np.zeros((len(flows), KEY_WORDS), np.uint64)
         keys[:, 1] = flows
         keys[:, 5] = 4
         n = len(part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 
 from pipeline.config import LONGEST_NAME, NAME_CODES, check_name_format
 from pipeline.errors import UsageError
-from pipeline.writer.names import Endpoints, Names, Pattern, endpoints, ipv4, ipv6, network, provisional
+from pipeline.writer.names import Endpoints, Names, Pattern, endpoints, ipv4, ipv6, networks, provisional
 
 OPENED = 1_620_000_000_987_654_321
 PLAIN = Endpoints("192.168.1.100", 12345, "93.184.216.34", 80, (), 2)
-TAGGED = PLAIN._replace(vlans=(10, 20))
+TAGGED = PLAIN._replace(networks=(10, 20))
 SIX = Endpoints("2001:db8::1", 12345, "::1", 80, (10,), 10)
 
 
@@ -27,10 +28,12 @@ SIX = Endpoints("2001:db8::1", 12345, "::1", 80, (10,), 10)
         (None, True, PLAIN, 0, "1620000000T192.168.1.100.12345-93.184.216.34.80"),
         (None, False, PLAIN, 5, "192.168.1.100.12345-93.184.216.34.80c0005"),
         (None, False, PLAIN, 12345, "192.168.1.100.12345-93.184.216.34.80c12345"),
-        (None, False, PLAIN._replace(vlans=(10,)), 0, "192.168.1.100.12345-93.184.216.34.80--10"),
+        (None, False, PLAIN._replace(networks=(10,)), 0, "192.168.1.100.12345-93.184.216.34.80--10"),
         (None, False, TAGGED, 0, "192.168.1.100.12345-93.184.216.34.80--10.20"),
         (None, True, TAGGED, 7, "1620000000T192.168.1.100.12345-93.184.216.34.80--10.20c0007"),
-        (None, False, PLAIN._replace(vlans=(0,)), 0, "192.168.1.100.12345-93.184.216.34.80--0"),
+        (None, False, PLAIN._replace(networks=(0,)), 0, "192.168.1.100.12345-93.184.216.34.80--0"),
+        (None, False, PLAIN._replace(networks=(10, "vx5001")), 0, "192.168.1.100.12345-93.184.216.34.80--10.vx5001"),
+        (None, False, PLAIN._replace(networks=("ge7", 20)), 3, "192.168.1.100.12345-93.184.216.34.80--ge7.20c0003"),
         (None, False, SIX, 0, "2001:db8::1.12345-::1.80--10"),
         ("%A", False, PLAIN, 0, "192.168.1.100"),
         ("%a", False, PLAIN, 0, "12345"),
@@ -39,6 +42,7 @@ SIX = Endpoints("2001:db8::1", 12345, "::1", 80, (10,), 10)
         ("%T", False, PLAIN, 0, "1620000000"),
         ("%V", False, PLAIN, 0, ""),
         ("x%Vx", False, TAGGED, 0, "x10.20x"),
+        ("x%Vx", False, TAGGED._replace(networks=(10, "vx5001", 20)), 0, "x10.20x"),
         ("%%", False, PLAIN, 0, "%"),
         ("%%A", False, PLAIN, 0, "%A"),
         ("%%%A%%", False, PLAIN, 0, "%192.168.1.100%"),
@@ -85,7 +89,7 @@ def test_a_provisional_suffix(stream: int, expected: str) -> None:
 
 def test_the_longest_name_is_known_beforehand() -> None:
     """No code becomes longer than the limit on -F reckons with."""
-    widest = Endpoints("ffff:" * 7 + "ffff", 65535, "ffff:" * 7 + "ffff", 65535, (4095,) * 4, 10)
+    widest = Endpoints("ffff:" * 7 + "ffff", 65535, "ffff:" * 7 + "ffff", 65535, (4095,) * 8, 10)
     for code, most in NAME_CODES.items():
         for opened in (-(2**63), 2**63 - 1):
             assert len(Names("%" + code, timestamp=False).name(widest, opened, 0)) <= most
@@ -99,12 +103,29 @@ def test_the_longest_name_is_known_beforehand() -> None:
 addresses4 = st.integers(0, 2**32 - 1)
 addresses6 = st.integers(0, 2**128 - 1)
 ports = st.integers(0, 65535)
-tags = st.lists(st.integers(0, 4095), max_size=4)
 
 
-def word(version: int, vlans: list[int]) -> int:
-    """The last word of a key."""
-    return version | len(vlans) << 4 | sum(vlan << (8 + 12 * i) for i, vlan in enumerate(vlans))
+def slots(network: int | str) -> int:
+    return 1 if isinstance(network, int) else 2
+
+
+vlans = st.integers(0, 4095)
+overlays = st.builds("{}{}".format, st.sampled_from(["vx", "ge"]), st.integers(0, 3) | st.integers(0, 2**24 - 1))
+where = st.lists(vlans | overlays, max_size=8).filter(lambda made: sum(map(slots, made)) <= 8)
+
+
+def words(version: int, networks: Sequence[int | str]) -> list[int]:
+    """The last two words of a key."""
+    values: list[int] = []
+    marks = 0
+    for each in networks:
+        if isinstance(each, int):
+            values.append(each)
+        else:
+            marks |= (3 if each[:2] == "ge" else 1) << len(values)
+            values += divmod(int(each[2:]), 4096)
+    bits = sum(value << 12 * i for i, value in enumerate(values))
+    return [version | len(values) << 4 | (bits & (1 << 48) - 1) << 8 | marks << 56, bits >> 48]
 
 
 @st.composite
@@ -113,10 +134,9 @@ def flows(draw: st.DrawFn) -> tuple[list[int], int]:
     small = st.integers(0, 3)  # so that keys often differ in one word only
     a, b = (draw(small | (addresses4 if version == 4 else addresses6)) for _ in range(2))
     a_port, b_port = draw(small | ports), draw(small | ports)
-    vlans = draw(tags)
     low = 2**64 - 1
     return [
-        a >> 64, a & low, b >> 64, b & low, a_port << 16 | b_port, word(version, vlans)
+        a >> 64, a & low, b >> 64, b & low, a_port << 16 | b_port, *words(version, draw(where))
     ], draw(st.integers(0, 1))  # fmt: skip
 
 
@@ -130,7 +150,7 @@ def test_endpoints_of_a_key(flow: tuple[list[int], int]) -> None:
     expected = [(a, key[4] >> 16), (b, key[4] & 0xFFFF)]
     assert [(kind(ends.src), ends.sport), (kind(ends.dst), ends.dport)] == expected[:: -1 if side else 1]
     assert ends.family == (2 if key[5] & 15 == 4 else 10)
-    assert word(key[5] & 15, list(ends.vlans)) == key[5]
+    assert words(key[5] & 15, ends.networks) == key[5:]
 
 
 @given(st.lists(st.tuples(flows(), st.integers(0, 20_000)), min_size=2, max_size=20), st.booleans())
@@ -207,7 +227,7 @@ def test_a_pattern_is_what_its_regular_expression_says(name_format: str, timesta
     """The slow twin: the whole format as one expression, which says the same of short names."""
     texts = {
         "A": r"(\d{1,3}(\.\d{1,3}){3}|(?=[^/]*:[^/]*:)[0-9a-f:.]{2,39})", "a": r"\d{1,5}", "%": "%",
-        "T": r"-?\d{1,11}", "V": r"(\d{1,4}(\.\d{1,4}){0,3})?",
+        "T": r"-?\d{1,11}", "V": r"(\d{1,4}(\.\d{1,4}){0,7})?",
     }  # fmt: skip
     texts |= {"B": texts["A"], "b": texts["a"]}
     *_, last = name_format.split("/")
@@ -256,4 +276,4 @@ def test_texts_of_addresses() -> None:
     assert ipv4(0xFFFFFFFF) == "255.255.255.255"
     assert ipv6(0x20010DB8 << 32, 1) == "2001:db8::1"
     assert ipv6(0, 0) == "::"
-    assert network(word(6, [1, 4095])) == (6, (1, 4095))
+    assert networks(*words(6, [1, "vx5001", 4095, "ge0", 0])) == (1, "vx5001", 4095, "ge0", 0)
