@@ -2,24 +2,31 @@
 
 Knows: which packets of a batch were no segments, which segments a worker set aside, where their bytes are.
 Does not know: the file's format (unprocessed.py).
-Invariant: batches are written in their order, each once, while their bytes can still be read.
+Invariant: batches are written in their order, each once, while their bytes can still be read. A fragment stands
+where it became known that no stream takes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from pipeline.config import Config
 from pipeline.decode.reasons import Reason
 from pipeline.memory import Memory, places
+from pipeline.source.records import Records
 from pipeline.unprocessed import Unprocessed
-from workers.contract import U8, Extents
+from workers.contract import U8, Bools, Extents
 
 if TYPE_CHECKING:
     from pipeline.capture import Dealt
+
+
+_LEFT_OUT: Final[Bools] = np.ones(256, np.bool_)
+"""Of each reason, whether the packet is known to be left out."""
+_LEFT_OUT[[Reason.TCP, Reason.FRAGMENT_HELD, Reason.FRAGMENT_MERGED]] = False
 
 
 class Aside:
@@ -33,25 +40,35 @@ class Aside:
 
     def write(self, dealt: Dealt, untaken: Iterable[tuple[int, int]]) -> None:
         """``untaken``: (packet number, reason) of segments of this batch that no stream took."""
-        reasons = dealt.stretch.decoded.reason.copy()
-        chosen = reasons != Reason.TCP
+        stretch = dealt.stretch
+        assert stretch is not None
+        reasons = stretch.decoded.reason.copy()
+        chosen = _LEFT_OUT[reasons]
         for packet, reason in untaken:
             row = packet - dealt.first_packet
             chosen[row], reasons[row] = True, reason
         rows = np.flatnonzero(chosen)
+        records, late, packets = stretch.records, dealt.late, None
+        reasons = reasons[rows]
+        if late is not None:
+            order = np.argsort(np.concatenate([late.before, rows]), kind="stable")
+            packets = np.concatenate([late.packet.view(np.int64), rows + dealt.first_packet])[order]
+            rows = np.concatenate([len(records.start) + np.arange(len(late.before)), rows])[order]
+            columns: Any = zip(records, late.records, strict=True)
+            records = Records._make(map(np.concatenate, columns))
+            reasons = np.concatenate([late.reason, reasons])[order]
         if not len(rows):
             return
-        records = dealt.stretch.records
-        columns = np.array(dealt.stretch.extents, np.uint64).reshape(-1, 2)
-        source, place = places(Extents(columns[:, 0], columns[:, 1]), records.start[rows])
+        table = np.array(stretch.extents, np.uint64).reshape(-1, 2)
+        source, place = places(Extents(table[:, 0], table[:, 1]), records.start[rows])
         start = records.start.copy()
         start[rows] = place.view(np.uint64)
         placed = records._replace(start=start)
         if isinstance(source, int):
-            self._file.add(self._memory(source), placed, dealt.first_packet, rows, reasons[rows])
+            self._file.add(self._memory(source), placed, dealt.first_packet, rows, reasons, packets=packets)
         else:
             arrays = {each: self._memory(each) for each in np.unique(source).tolist()}
-            self._file.add(arrays, placed, dealt.first_packet, rows, reasons[rows], source)
+            self._file.add(arrays, placed, dealt.first_packet, rows, reasons, source, packets)
 
     def close(self) -> None:
         """All batches are written: the file gets its name."""

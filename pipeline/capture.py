@@ -18,6 +18,8 @@ import numpy as np
 from pipeline.config import STDIN, Config
 from pipeline.decode.kernels import Decoded, decode
 from pipeline.decode.link import ETHERNET
+from pipeline.decode.linknames import link_name
+from pipeline.decode.packets import without_vlans
 from pipeline.decode.reasons import Reason
 from pipeline.errors import CaptureError, UsageError
 from pipeline.inputs import natural
@@ -26,16 +28,15 @@ from pipeline.reading import Block, First, Input, InputFacts, is_copied, peek, s
 from pipeline.shard import packet_clock, split
 from pipeline.source.records import Records
 from pipeline.timeline import Held, Stretch, merge, pieces
-from workers.contract import U8, Bools, Extents, PacketBatch
+from workers.contract import I64, U8, Bools, Extents, PacketBatch
 
 if TYPE_CHECKING:
     from pipeline.decode.filter import Filter
+    from pipeline.defrag.joining import Joined, Joining, Late
     from pipeline.spool.slabs import Spool
 
 _UNKNOWN_FIRST: Final = -(1 << 63)
 """Stands for the time of a first packet that is not known beforehand: such an input is begun at once."""
-
-_VERSION_ONLY: Final = np.uint64(15)  # of Key.NET
 
 
 @dataclass(slots=True)
@@ -45,12 +46,19 @@ class Dealt:
     number: int
     parts: list[PacketBatch]
     bytes_read: int  # of all inputs, up to the end of this stretch
-    stretch: Stretch
+    held: tuple[Held, ...]  # what keeps its bytes where they are
     first_packet: int
+    stretch: Stretch | None  # until ``forget``
+    late: Late | None = None  # fragments of earlier stretches, or of this one, that were given up
+
+    def forget(self) -> None:
+        """It was sent: the packets are not looked at again, and their columns would fill the memory meanwhile."""
+        self.parts.clear()
+        self.stretch = None
 
     def drop(self) -> None:
         """All its bytes were used."""
-        for held in self.stretch.held:
+        for held in self.held:
             held.drop()
 
 
@@ -82,6 +90,8 @@ class Capture:
     _filter: Filter | None = None
     _sources: list[Input] = field(default_factory=list)
     _stopped: bool = False
+    _links: dict[str, int] = field(default_factory=dict)  # packets of link types that are not decoded, by name
+    _joining: Joining | None = None  # made when the first fragment comes
 
     def batches(self) -> Iterator[Dealt]:
         """Every stretch of the timeline, in order."""
@@ -99,6 +109,10 @@ class Capture:
         for stretch in stretches:
             for piece in pieces(stretch, self.config.batch_packets):
                 yield self._deal(piece)
+        if self._joining is not None:
+            rest = self._joining.finish(self._clock or 0)
+            if rest.late is not None:  # -w wants the fragments that are left
+                yield self._dealt(rest, np.array([self._clock], np.int64))
 
     def stop(self) -> None:
         """What is piped or followed ends here; all that has come is dealt."""
@@ -128,16 +142,27 @@ class Capture:
         if self._filter is not None and not self.packets:
             self._filter.check(int(records.link[0]))
         mask, untimely = self._mask(block)
-        found = decode(block.data, records, mask)
+        found = decode(block.data, records, mask, config.verify_checksums)
+        self._note_links(records, found)
         if untimely is not None:
             found.reason[untimely] = Reason.OUTSIDE_TIME
         if config.ignore_vlan:
-            found = found._replace(net=found.net & _VERSION_ONLY)
+            net, more = without_vlans(found.net, found.more)
+            found = found._replace(net=net, more=more)
         held: tuple[Held, ...] = ()
         extents: tuple[tuple[int, int], ...] = ()
         if block.lease is not None:
             held, extents = (block.lease,), ((block.base, block.lease.place),)
         return Stretch(*_at(block.base, records, found), extents, held)
+
+    def _note_links(self, records: Records, found: Decoded) -> None:
+        """Count the packets of link types that are not decoded, by name."""
+        unknown = found.reason == Reason.UNKNOWN_LINK_TYPE
+        if not unknown.any():
+            return
+        for link, count in zip(*np.unique(records.link[unknown], return_counts=True), strict=True):
+            name = f"link.{link_name(int(link))}"
+            self._links[name] = self._links.get(name, 0) + int(count)
 
     def _mask(self, block: Block) -> tuple[Bools | None, Bools | None]:
         """Which packets to decode (None: all), and which lie outside of --start and --end."""
@@ -155,17 +180,36 @@ class Capture:
         return mask, untimely
 
     def _deal(self, stretch: Stretch) -> Dealt:
-        records, decoded, first = stretch.records, stretch.decoded, self.packets + 1
-        clock = packet_clock(records.time, self._clock)
+        clock = packet_clock(stretch.records.time, self._clock)
+        reasons = np.bincount(stretch.decoded.reason, minlength=len(self.reasons))
+        joined: Joined | None = None
+        if reasons[Reason.FRAGMENT]:
+            joined = self._join(stretch, clock)
+            reasons = np.bincount(joined.stretch.decoded.reason, minlength=len(self.reasons))
+        self.reasons += reasons
+        self._note_times(int(stretch.records.time.min()), int(stretch.records.time.max()))
+        return self._dealt(joined or (stretch, stretch.records, None), clock)
+
+    def _join(self, stretch: Stretch, clock: I64) -> Joined:
+        """The stretch with IP datagrams in place of their fragments."""
+        if self._joining is None:
+            from pipeline.defrag.joining import Joining
+
+            self._joining = Joining(self.config, self.spool)
+        return self._joining.join(stretch, clock, self.packets + 1)
+
+    def _dealt(self, joined: Joined | tuple[Stretch, Records, None], clock: I64) -> Dealt:
+        """``clock``: at each packet; what stands behind the last one has that one's."""
+        stretch, sizes, late = joined
+        first = self.packets + 1
         columns = np.array(stretch.extents, np.uint64).reshape(-1, 2)
         extents = Extents(columns[:, 0], columns[:, 1])
-        parts = split(self._number, extents, records, decoded, first, clock, self.workers, self.config.hash_key)
+        parts = split(self._number, extents, sizes, stretch.decoded, first, clock, self.workers, self.config.hash_key)
         self._clock = int(clock[-1])
-        self.packets += len(records.start)
-        self.reasons += np.bincount(decoded.reason, minlength=len(self.reasons))
-        self._note_times(int(records.time.min()), int(records.time.max()))
+        self.packets += len(sizes.start)
         self._number += 1
-        return Dealt(self._number - 1, parts, sum(source.position for source in self._sources), stretch, first)
+        read = sum(source.position for source in self._sources)
+        return Dealt(self._number - 1, parts, read, stretch.held, first, stretch, late)
 
     def _note_times(self, low: int, high: int) -> None:
         known = self._times
@@ -173,9 +217,14 @@ class Capture:
 
     def counters(self) -> dict[str, int]:
         """Packets read, and of what kind they were."""
-        found = {f"reason.{Reason(i).label}": count for i, count in enumerate(self.reasons.tolist())}
+        reasons, joining = self.reasons, self._joining
+        told = {"fragments.datagrams": 0, "fragments.conflicts": 0}
+        if joining is not None:
+            reasons = reasons + joining.counts
+            told = {"fragments.datagrams": joining.datagrams, "fragments.conflicts": joining.conflicts}
+        found = {f"reason.{Reason(i).label}": count for i, count in enumerate(reasons.tolist())}
         times = {} if self._times is None else {"time.first": self._times[0], "time.last": self._times[1]}
-        return {"read": self.packets, **found, **times}
+        return {"read": self.packets, **found, **told, **times, **self._links}
 
 
 def _at(base: int, records: Any, decoded: Decoded) -> tuple[Any, Decoded]:

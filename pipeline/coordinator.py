@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline import errors
 from pipeline.config import Config
 from pipeline.console import Progress
-from pipeline.errors import FlowshardError, InputChanged, InternalError
+from pipeline.errors import FlowshardError, InputChanged, InternalError, OutputError
 from pipeline.reading import is_copied
 from pipeline.results import Results
 from pipeline.stages.capture import STOP
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.spool.slabs import Spool
 
 _TICK_MS: Final = 200
+_LONGEST_TMPDIR: Final = 70  # a socket's path has 107 bytes (unix(7)), its folder and its own name up to 37 of them
 _LAST_WORDS_MS: Final = 200
 
 
@@ -51,7 +52,7 @@ def run_processes(
     MappingLost: what was written is of no use, but reading copies instead may do.
     """
     spool = _spool(config)
-    folder = Path(tempfile.mkdtemp(prefix="flowshard-"))  # 0700, and short enough for a socket's name
+    folder = _run_folder()
     processes: list[Process] = []
     try:
         for name, stage in _stages(config, fragments, spool):
@@ -78,13 +79,24 @@ def run_processes(
     )  # fmt: skip
 
 
+def _run_folder() -> Path:
+    """A private folder for the sockets: 0700, in TMPDIR unless its path leaves no room for a socket's name."""
+    where = tempfile.gettempdir()
+    if len(os.fsencode(where)) > _LONGEST_TMPDIR:
+        where = "/tmp"  # noqa: S108 - mkdtemp makes it safe
+    return Path(tempfile.mkdtemp(prefix="flowshard-", dir=where))
+
+
 def _spool(config: Config) -> Spool | None:
-    """The spool, made before the fork, if an input may need it."""
-    if config.mapped and not config.follow and not any(map(is_copied, config.inputs)):
-        return None
+    """The spool, made before the fork. None: it cannot be made, and only IP fragments would need it."""
     from pipeline.spool.slabs import Spool
 
-    return Spool(config.spool_folder, config.spool_bytes)
+    try:
+        return Spool(config.spool_folder, config.spool_bytes)
+    except OutputError:
+        if not config.mapped or config.follow or any(map(is_copied, config.inputs)):
+            raise
+        return None
 
 
 class _Stop:

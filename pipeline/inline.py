@@ -71,6 +71,7 @@ def _run(
     writer.finish()
     if aside is not None:
         aside.close()
+    spool.close()
     return Results(
         capture.counters(), [describe(facts) for facts in capture.inputs], [worker.totals()], [writer.counters],
         writer.folder.renamed,

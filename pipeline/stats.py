@@ -70,12 +70,13 @@ def summary(
     unprocessed = {
         f"unprocessed.{reason.label}": capture[f"reason.{reason.label}"]
         for reason in Reason
-        if reason is not Reason.TCP
+        if reason not in (Reason.TCP, Reason.FRAGMENT_MERGED)
     }
     return {
         "packets": capture["read"],
         "packets.tcp": worker["delivered"],
         "packets.payload": worker["payload_segments"],
+        "packets.merged": capture[f"reason.{Reason.FRAGMENT_MERGED.label}"],
         "connections": worker["connections"],
         "connections.payload": worker["connections_with_payload"],
         "streams": worker["streams"],
@@ -92,8 +93,11 @@ def summary(
         "gaps": writer["gaps"],
         "bytes.gaps": writer["gap_bytes"],
         "conflicts": writer["conflicts"],
+        "fragments.datagrams": capture["fragments.datagrams"],
+        "fragments.conflicts": capture["fragments.conflicts"],
         "limit.hole_bytes": worker["limit.hole_bytes"],
         "limit.ranges": worker["limit.ranges"],
         "limit.connections": worker["limit.connections"],
         **unprocessed,
+        **{name: count for name, count in capture.items() if name.startswith("link.")},
     }

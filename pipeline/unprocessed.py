@@ -2,7 +2,8 @@
 
 Knows: the blocks of draft-ietf-opsawg-pcapng that it writes, and what each reason reads like.
 Does not know: why a packet has its reason, where packets come from.
-Invariant: packets stand in the order in which they were added, each as it was captured; what is written
+Invariant: packets stand in the order in which they were added, each as it was captured, or put together from
+fragments when only then it became known that no stream takes it; what is written
 does not depend on how they were spread over calls. The file appears under its name only when it is whole.
 
 One section, little endian. An interface for each link type, in front of the first packet that has it, with
@@ -31,13 +32,19 @@ _TEXTS: Final[dict[str, str]] = {
     "IP_BAD_HEADER": "IP header damaged",
     "TCP_TRUNCATED": "TCP header truncated",
     "TCP_BAD_OFFSET": "TCP header with a bad data offset",
-    "TOO_MANY_VLAN_TAGS": "too many VLAN tags",
+    "TOO_DEEP": "too many layers of encapsulation",
     "ARP": "ARP",
     "IEEE_802_3": "IEEE 802.3 frame",
     "UDP": "UDP",
     "ICMP": "ICMP",
-    "IPV6_EXTENSION": "IPv6 extension header",
+    "BAD_CHECKSUM": "wrong checksum",
     "FRAGMENT": "IP fragment",
+    "FRAGMENT_MERGED": "IP fragment of a datagram that is no TCP segment",
+    "FRAGMENT_HELD": "IP fragment, others are missing",
+    "FRAGMENT_EXPIRED": "IP fragment, others did not come in time",
+    "FRAGMENT_DUPLICATE": "IP fragment that came before",
+    "FRAGMENT_REFUSED": "IP fragment of a datagram that cannot be",
+    "FRAGMENT_EVICTED": "IP fragment, too many were waiting",
     "FILTERED": "the filter does not match",
     "OUTSIDE_TIME": "outside the time that --start and --end give",
     "OUTSIDE_WINDOW": "outside the window",
@@ -116,11 +123,12 @@ class Unprocessed:
         rows: I64,
         reasons: U8,
         source: I64 | None = None,
+        packets: I64 | None = None,
     ) -> None:
-        """Appends the packets ``rows`` (k,), rising, of ``records`` with their reasons (k,) (see ``comment``).
+        """Appends the packets ``rows`` (k,) of ``records`` with their reasons (k,) (see ``comment``).
 
         ``data`` is what ``records.start`` points into; when that is several arrays, ``source`` (k,) says which
-        one a row's frame is in. ``first_packet`` is the packet number of row 0.
+        one a row's frame is in. ``first_packet`` is the packet number of row 0, unless ``packets`` (k,) has them all.
         OutputError when the file cannot be written. 0.5 us a small packet, 0.7 us with 800 bytes.
         """
         if not len(rows):
@@ -134,7 +142,8 @@ class Unprocessed:
         commented = np.array([len(words) for words in comments])[kind]
         total = _HEAD + (chosen.captured.astype(np.int64) + 3) // 4 + commented + _FOOT
         end = np.cumsum(described + total)
-        blocks = _Blocks(chosen, rows + first_packet, interface, kind, described, commented, total, end)
+        numbers = rows + first_packet if packets is None else packets
+        blocks = _Blocks(chosen, numbers, interface, kind, described, commented, total, end)
         views = _views(data, len(rows), source)
         begin = base = 0
         while begin < len(rows):

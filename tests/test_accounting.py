@@ -140,7 +140,7 @@ def check_sums(report: Report, sums: Counter[str]) -> None:
         "files": len(report.files),
     }.items() <= total.items()  # fmt: skip
     apart = sum(count for name, count in total.items() if name.startswith("unprocessed."))
-    assert total["packets"] == total["packets.tcp"] + apart
+    assert total["packets"] == total["packets.tcp"] + total["packets.merged"] + apart
     assert sums["packets"] <= total["packets.tcp"]
     [summary] = [attributes for tag, attributes in report.foreign if tag == "summary"]
     assert int(summary["packets"]) == total["packets"]

@@ -112,7 +112,9 @@ def test_the_summary_names_every_reason_and_mixes_nothing_up() -> None:
     assert told["bytes.input"] == 123_456
     for reason in Reason:
         name = f"unprocessed.{reason.label}"
-        assert told.get(name) == (None if reason is Reason.TCP else capture[f"reason.{reason.label}"])
+        taken = reason in (Reason.TCP, Reason.FRAGMENT_MERGED)
+        assert told.get(name) == (None if taken else capture[f"reason.{reason.label}"])
+    assert told["packets.merged"] == capture["reason.fragment_merged"]
     assert {
         "bytes.written": worker["written"], "bytes.payload": worker["seen"], "bytes.duplicate": 30,
         "bytes.conflicting": 11, "bytes.beyond": 700, "bytes.outside": 60, "bytes.not_data": 5, "bytes.refused": 4,

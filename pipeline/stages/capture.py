@@ -48,7 +48,10 @@ def capture_stage(config: Config, spool: Spool | None, wires: Wires, outbox: Out
         releases.expect(dealt)
         for sender, part in zip(senders, dealt.parts, strict=True):
             outbox.put(sender, encode_packets(part))
-        dealt.parts.clear()
+        if aside is None:
+            dealt.forget()
+        else:
+            dealt.parts.clear()
     for sender in senders:
         outbox.put(sender, encode_note(Note("end", {})))
     releases.wait_for_all()
