@@ -44,11 +44,10 @@ from pipeline.errors import FlowshardError, PipeClosed, UsageError
 from pipeline.inputs import Found, find_inputs
 from pipeline.options import HelpAsked, read_options
 from workers.limits import Limits
+from workers.overlap import POLICIES
 
 if TYPE_CHECKING:
     from pipeline.source.records import Fault
-
-LATER_POLICIES: Final = ("bsd", "linux", "solaris")
 
 CAPTURE_NAME: Final = r".*\.(pcap|pcapng|cap|dmp|snoop)[0-9]*(\.(gz|bz2|xz|zst|lz4))?"
 
@@ -108,6 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = sys.argv[1:] if argv is None else list(argv)
     try:
+        if words[:1] == ["explain"]:
+            from pipeline.explain import explain
+
+            return explain(words[1:])
         wanted, found = _understood(words)
         return _answer(wanted) if isinstance(wanted, Answer) else _run(wanted, found)
     except PipeClosed as error:
@@ -229,11 +232,13 @@ def _config(options: argparse.Namespace, found: Found, expression: str, command_
         strict=options.strict,
         name_timestamp=options.timestamp,
         md5=options.md5,
-        overlap=_overlap(options.overlap),
+        verify_checksums=options.verify_checksums,
         overwrite=options.overwrite,
         verbose=options.verbose,
         quiet=options.quiet,
-        limits=Limits(stream_bytes=_number(options, "max_bytes", 0, (1 << 62), "-C")),
+        limits=Limits(
+            stream_bytes=_number(options, "max_bytes", 0, (1 << 62), "-C"), overlap=_overlap(options.overlap)
+        ),
         command_line=command_line,
     )
     return _with_resources(options, found, _with_output(options, config))
@@ -372,13 +377,10 @@ def _same(target: Path, source: Path) -> bool:
 
 
 def _overlap(text: str) -> OverlapPolicy:
-    hint = "--overlap takes first (what is there stays) or last (the later bytes win)"
-    if text == "first":
-        return "first"
-    if text == "last":
-        return "last"
-    if text in LATER_POLICIES:
-        raise UsageError(f"--overlap {text}: not in this version yet", hint)
+    for name in POLICIES:
+        if text == name:
+            return name
+    hint = "--overlap takes first (what is there stays), last (the later bytes win), bsd, linux or solaris"
     raise UsageError(f"--overlap: unknown policy '{text}'", hint)
 
 

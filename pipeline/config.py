@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from pipeline.errors import UsageError
 from pipeline.tree import MOST_FOLDERS
 from workers.limits import Limits
+from workers.overlap import PolicyName
 
-OverlapPolicy: TypeAlias = Literal["first", "last"]
+OverlapPolicy: TypeAlias = PolicyName
 
 DEFAULT_HASH_KEY = 0x9E3779B97F4A7C15
 """Offline runs are repeatable: the shard hash is keyed with this unless ``--hash-key`` says otherwise."""
@@ -37,7 +38,7 @@ MOST_PROCESSES: Final = 64
 SMALL_INPUT: Final = 8_000_000
 """Bytes of input below which starting processes costs more than it saves."""
 
-NAME_CODES: Final = {"A": 39, "a": 5, "B": 39, "b": 5, "T": 21, "V": 19, "%": 1}
+NAME_CODES: Final = {"A": 39, "a": 5, "B": 39, "b": 5, "T": 21, "V": 39, "%": 1}
 """Codes of ``-F``, and how many characters each can become."""
 
 LONGEST_NAME: Final = 180
@@ -81,7 +82,7 @@ class Config:
     name_format: str | None = None  # -F; None: the default names
     name_timestamp: bool = False  # -T
     md5: bool = False
-    overlap: OverlapPolicy = "first"
+    verify_checksums: bool = False  # segments with a wrong TCP checksum are no data
     workers: int = 1
     writers: int = 1
     overwrite: bool = False
@@ -91,6 +92,11 @@ class Config:
     batch_packets: int = DEFAULT_BATCH_PACKETS
     limits: Limits = field(default_factory=Limits)
     command_line: str = ""  # as the user typed it, for the report
+
+    @property
+    def overlap(self) -> OverlapPolicy:
+        """Which bytes win where segments overlap: the workers' rule, and so among the limits."""
+        return self.limits.overlap
 
 
 def choose_processes(size: int | None, cores: int, workers: int | None, writers: int | None) -> tuple[int, int]:

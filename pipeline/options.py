@@ -36,6 +36,7 @@ by task:
   names of your own, in folders            flowshard -r day.pcap -o out -F %A/%T-%a-%B.%b
   a line for each connection               flowshard -r day.pcap -o out --flows flows.jsonl
   keep the packets that no stream took     flowshard -r day.pcap -o out -w rest.pcapng
+  why a stream is short                    flowshard explain out NAME
   streams only, no report                  flowshard -r day.pcap -o out --no-report
 
 exit status: 0 done; 2 usage; 3 an input is damaged (the rest of it was processed); 4 output failed;
@@ -138,8 +139,10 @@ def _add_streams(parser: argparse.ArgumentParser) -> None:
         "--overlap",
         metavar="POLICY",
         default="first",
-        help="which bytes win where segments overlap: first (default) or last",
+        help="which bytes win where segments overlap: first (default), last, or as in the receiver's queue of bsd "
+        "(Windows and macOS too), linux, solaris",
     )
+    add("--verify-checksums", action="store_true", help="segments whose TCP checksum is wrong are no data")
     add("-C", "--max-bytes", metavar="N", help="keep only the first N bytes of each stream")
     add(
         "-R",

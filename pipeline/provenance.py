@@ -68,6 +68,7 @@ def _options(config: Config) -> dict[str, str | int | bool | None]:
         "md5": config.md5,
         "overlap": config.overlap,
         "append": config.append,
+        "verify_checksums": config.verify_checksums,
         "packet_map": config.packet_map,
         "ignore_vlan": config.ignore_vlan,
         "start_ns": config.start_ns,

@@ -67,14 +67,15 @@ def test_inputs_and_their_damage() -> None:
 def test_options_that_shape_the_output() -> None:
     """Everything but counts of processes; what was not asked for is left out or false."""
     config = Config(
-        inputs=(), expression="port 80 && ip", name_format="%A", name_timestamp=True, md5=True, overlap="last",
-        limits=Limits(stream_bytes=4096), hash_key=0xABC, start_ns=1, end_ns=2, append=True, packet_map=True,
-        ignore_vlan=True, strict=True,
+        inputs=(), expression="port 80 && ip", name_format="%A", name_timestamp=True, md5=True,
+        limits=Limits(stream_bytes=4096, overlap="last"), hash_key=0xABC, start_ns=1, end_ns=2, append=True,
+        packet_map=True, ignore_vlan=True, strict=True, verify_checksums=True,
     )  # fmt: skip
     (asked,) = [seen for tag, seen in report(config, []).foreign if tag == "configuration"]
     assert asked == {
         "expression": "port 80 && ip", "name_format": "%A", "name_timestamp": "true", "md5": "true",
-        "overlap": "last", "append": "true", "packet_map": "true", "ignore_vlan": "true", "start_ns": "1",
+        "overlap": "last", "append": "true", "verify_checksums": "true", "packet_map": "true",
+        "ignore_vlan": "true", "start_ns": "1",
         "end_ns": "2", "strict": "true", "stream_bytes": "4096", "hash_key": "0xabc",
     }  # fmt: skip
     (plain,) = [seen for tag, seen in report(Config(inputs=()), []).foreign if tag == "configuration"]

@@ -12,8 +12,10 @@ outcome, never an exception. The same input gives the same events, however it wa
     reordered.py    ... or were sent again, or out of order, as long as the batch itself mends it
     connection.py   the other path, packet by packet: SYN, FIN, RST, tuple reuse
     direction.py    ... one direction of it: offsets, window, holes, frontier, -C
+    overlap.py      who wins an overlap: policies as a table, the queue that they judge
     assembler.py    byte ranges of one direction; knows no TCP
     table.py        key to connection, as columns that both paths read and write; expiry; limits
+    tracing.py      a reassembler that tells what it did with each packet (flowshard explain)
     seq.py          32-bit serial arithmetic, scalar and vector
     events.py       collects what is said about one batch
 
@@ -22,8 +24,8 @@ Decisions that are not obvious from one file:
 - Offsets count from where a stream was first believed to start, and never shift. A midstream stream that
   turns out to start lower gets an origin below 0. So no event's meaning depends on its place among the
   others, and the tables of a batch can be applied one after the other.
-- A worker says which bytes are new and which lie where there are bytes already; the policy (``first``,
-  ``last``) is the writer's, who has both versions.
+- A worker says which bytes are new, which lie where there are bytes already, and by the policy which of
+  those win; the writer, who has both versions, compares them and records the conflict.
 - The frontier moves with Data at it, silently. Where that is not enough a batch ends with its position:
   an event for each jump could be wrong by the time the writer sees it, since it writes first.
 - The reorder window ends with whichever of its two bounds passes first, so that what a Rebase moves is

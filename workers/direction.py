@@ -1,7 +1,7 @@
 """One direction of a connection, segment by segment: which bytes are new, which are missing.
 
 Knows: sequence numbers, the window, the reorder window, holes and parts, the limit of ``-C``.
-Does not know: the other direction's data, SYN and RST rules (connection.py), bytes, files.
+Does not know: the other direction's data, SYN and RST rules (connection.py), who wins an overlap (overlap.py).
 Invariant: ``seen == written + overlap + beyond + outside + not_data + refused`` after every segment.
 
 This is the path of everything that is not simply the next segment; what is, inorder.py judges in
@@ -16,6 +16,7 @@ from workers.assembler import Assembler, Origin
 from workers.contract import ACK, SYN, GapReason
 from workers.events import Events
 from workers.limits import Limits
+from workers.overlap import POLICIES, Queue, Span, Verdict
 from workers.seq import MASK, distance
 
 # State bits of a direction.
@@ -90,11 +91,12 @@ class Part(NamedTuple):
 class Detail:
     """What a direction needs that is more than one range without holes."""
 
-    __slots__ = ("parts", "ranges")
+    __slots__ = ("parts", "queue", "ranges")
 
     def __init__(self) -> None:
         self.ranges = Assembler()
         self.parts: list[Part] = []
+        self.queue: Queue | None = None  # while ranges lie beyond the frontier, if the policy looks at segments
 
 
 class Direction:
@@ -272,17 +274,33 @@ class Direction:
                     ),
                 )
                 told = top if low == told else told
-        for low, high in old:
+        for low, high, wins in self._verdicts((start, end + segment.missing), new, old, limits, out):
             top = max(low, min(high, keep))
             self.beyond += high - top
             if top > low:
                 self.overlap += top - low
-                out.row("overlaps", (self.stream, self.shard, low, place + low - start, top - low, segment.packet))
+                row = self.stream, self.shard, low, place + low - start, top - low, segment.packet, wins
+                out.row("overlaps", row)
         self.next = ranges.reach(before)
         self.jumped |= min(self.next, keep) > told
         self._hold()
         if len(ranges) > limits.ranges_per_direction:
             self._fold(keep, out)
+
+    def _verdicts(self, segment: Span, new: list[Span], old: list[Span], limits: Limits, out: Events) -> list[Verdict]:
+        """Who wins the bytes that were there. ``self.next`` is the frontier as the segment found it."""
+        policy = POLICIES[limits.overlap]
+        if not policy.judges:
+            return [Verdict(low, high, policy.delivered) for low, high in old]
+        queue = self.detail.queue
+        if queue is None:
+            if not old and new[0][0] <= self.next:
+                return []  # the next segment, and nothing lies beyond
+            queue = self.detail.queue = Queue(self.next)
+        queue.pass_by(self.next)
+        verdicts = queue.judge(segment, new, old, policy)
+        out.counters["limit.ranges"] += queue.forget(limits.ranges_per_direction)
+        return verdicts
 
     def _lay_out(self, low: int, high: int, limits: Limits, out: Events) -> None:
         """New bytes [low, high) go into a part; a new part where the holes would be too large."""
@@ -304,7 +322,11 @@ class Direction:
 
     def _hold(self) -> None:
         ends = self.detail.ranges.ends
-        self.state = self.state | HELD if ends and ends[-1] > self.next else self.state & ~HELD
+        if ends and ends[-1] > self.next:
+            self.state |= HELD
+        else:
+            self.state &= ~HELD
+            self.detail.queue = None
 
     def tell_frontier(self, out: Events) -> None:
         """At the end of a batch, where Data alone does not say where the frontier is."""

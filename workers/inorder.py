@@ -33,6 +33,7 @@ from workers.contract import (
 )
 from workers.events import Events
 from workers.limits import Limits
+from workers.overlap import POLICIES
 from workers.placing import Groups, Rows, place
 from workers.reordered import sort_out
 from workers.table import Table
@@ -179,8 +180,9 @@ def _say_bytes(
     out.block("data", Data(stream[new], shard[new], bottom[new], start[new] + skipped,
                            fresh[new].astype(np.uint32), packet[new], time[new]))  # fmt: skip
     old = np.flatnonzero(again)
+    wins = np.full(len(old), POLICIES[table.limits.overlap].delivered, np.uint8)
     out.block("overlaps", Overlaps(stream[old], shard[old], offset[old], start[old],
-                                   again[old].astype(np.uint32), packet[old]))  # fmt: skip
+                                   again[old].astype(np.uint32), packet[old], wins))  # fmt: skip
     count = len(g.head)
     return _Sums(*(
         np.bincount(group, weights=part, minlength=count).astype(np.int64) for part in (fresh, again, end - stop)

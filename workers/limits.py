@@ -1,12 +1,15 @@
 """Every limit of the reassembly, with its unit, its default, and what happens at it.
 
-Knows: numbers. Does not know: who enforces them.
+Knows: numbers, and the name of the overlap policy, which whoever judges a segment needs beside them.
+Does not know: who enforces them.
 Invariant: no limit depends on the number of workers, so what is evicted or refused does not either.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from workers.overlap import PolicyName
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -28,7 +31,9 @@ class Limits:
     At the limit the stream goes on in a new part, counted ``limit.hole_bytes``."""
     ranges_per_direction: int = 10_000
     """Separate ranges kept of one stream (a snap-length capture has one a segment). At the limit the
-    lowest is final: later data below it is ``outside``; counted ``limit.ranges``."""
+    lowest is final: later data below it is ``outside``; counted ``limit.ranges``. Under an OS policy as many
+    pieces of segments are told apart beyond the frontier: what the lowest hold stays then, as below the
+    frontier, and no data is given up; counted there too."""
     connections_per_shard: int = 16_384
     """Connections that a virtual shard remembers (4 Mi in all). At the limit an eighth of them is
     closed: half-open ones first, then closed ones, then the longest idle; counted ``limit.connections``."""
@@ -42,3 +47,5 @@ class Limits:
     """``-C``: what is kept of each stream; the rest is counted ``beyond``."""
     conflict_bytes: int = MIB
     """Losing bytes of overlap conflicts kept for one stream."""
+    overlap: PolicyName = "first"
+    """``--overlap``: which bytes win where segments overlap."""

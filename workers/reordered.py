@@ -2,6 +2,8 @@
 
 Knows: when a group's bytes are all there at the end of the batch, each in a segment of its own.
 Does not know: partial overlaps among segments that came out of order, holes that stay: those groups are odd.
+What overlaps here was delivered, or is the same segment again beyond the frontier; where the policy lets that
+one win (``solaris``) its group is odd too.
 Invariant: as for inorder.py, the events are those of the per-segment path.
 """
 
@@ -10,6 +12,7 @@ import numpy as np
 from workers import direction as dr
 from workers.contract import I64, Bools, PacketBatch
 from workers.limits import Limits
+from workers.overlap import POLICIES, Relation
 from workers.placing import Groups, Rows
 
 
@@ -29,7 +32,9 @@ def sort_out(
     settled = ahead & plain & _short(batch, r, g, limits)
     lowest = g.first_paid
     if settled.any():
-        settled, lowest = _chain(r, g, settled, misplaced & ~again & (r.offset < r.top), bottom)
+        policy = POLICIES[limits.overlap]
+        once = policy.judges and policy.rows[Relation.SAME]
+        settled, lowest = _chain(r, g, settled, misplaced & ~again & (r.offset < r.top), bottom, once=once)
     stays = misplaced & ~again & ~settled[r.group]
     stays |= misplaced & (ahead & ~settled)[r.group]
     return r._replace(bottom=bottom), g._replace(lowest=lowest), stays, settled
@@ -51,8 +56,10 @@ def _short(batch: PacketBatch, r: Rows, g: Groups, limits: Limits) -> Bools:
     return short
 
 
-def _chain(r: Rows, g: Groups, settled: Bools, barred: Bools, bottom: I64) -> tuple[Bools, I64]:
+def _chain(r: Rows, g: Groups, settled: Bools, barred: Bools, bottom: I64, *, once: bool = False) -> tuple[Bools, I64]:
     """Which of the ``settled`` groups are a chain of segments without gap or partial overlap.
+
+    ``once``: nor with a segment twice beyond the frontier.
 
     Sets ``bottom`` of their rows: the first of equal segments is new, the others and what lies below the
     frontier are not. Returns those groups, and the lowest row of each group.
@@ -70,6 +77,10 @@ def _chain(r: Rows, g: Groups, settled: Bools, barred: Bools, bottom: I64) -> tu
     settled = settled.copy()
     settled[f_group[~equal & (f_offset != expected)]] = False
     settled[r.group[barred]] = False
+    if once:
+        arrived = rows[fresh]  # groups follow one another, so one running maximum serves them all
+        complete = np.maximum.accumulate(np.where(equal, 0, arrived))  # when the frontier passed that segment
+        settled[f_group[equal & (arrived < complete)]] = False
     lowest = g.first_paid.copy()
     lowest[f_group[first]] = rows[fresh[first]]
     bottom[rows] = np.where(old, end, offset)

@@ -24,6 +24,7 @@ from pipeline.writer.closing import file_digest, read_all
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.names import provisional
 from pipeline.writer.stream import Stream
+from workers.contract import KEY_WORDS
 
 _ROWS = 4096  # formatted together
 
@@ -50,7 +51,7 @@ class Appended:
 
     def open(self, stream: Stream, key: Sequence[int], side: int, base: int) -> None:
         """A new stream, of direction ``side`` of the tuple ``key``: its origin lies ``base`` bytes into the files."""
-        whose = struct.pack("6QB", *key, side)
+        whose = struct.pack(f"{KEY_WORDS}QB", *key, side)
         chain = self._chains.get(whose)
         if chain is None:
             self._chains[whose] = self._open[stream.number] = _Chain(stream)

@@ -97,7 +97,7 @@ def close_stream(
     return new_record(StreamRecord, (
         number, file.name, first_size, runs, first, last, ends.src, ends.sport, ends.dst, ends.dport,
         ends.family, packets, length, length - clipped, seen, written, overlap, beyond, outside, not_data,
-        refused, size - present, disorder, flags, reason, md5, ends.vlans, mac_src, mac_dst, parts,
+        refused, size - present, disorder, flags, reason, md5, ends.networks, mac_src, mac_dst, parts,
         conflicts, stream.conflict_bytes, conflict_file, stream.provisional,
     ))  # fmt: skip
 

@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.errors import InternalError
 from pipeline.memory import Arrays
+from pipeline.writer.overlaps import overlaps_of
 from pipeline.writer.payload import Payload
 from pipeline.writer.printing import Printer
 from pipeline.writer.stream import Stream
@@ -66,8 +67,10 @@ class PrintingWriter(Writer):
         steps: list[_Step] = []
         for events, payload in zip(together, payloads, strict=True):
             if events.overlaps is not None and payload is not None:
-                packets.append(events.overlaps.packet)
-                steps += [(self._compare_row, row) for row in self._overlap_rows(events.overlaps, payload)]
+                olds = payload.slices(events.overlaps.start, events.overlaps.size.tolist())
+                overlaps = list(overlaps_of(events.overlaps, olds))
+                packets.append(np.array([overlap.packet for overlap in overlaps], np.uint64))
+                steps += [(self._compare_one, (overlap,)) for overlap in overlaps]
         for events, payload in zip(together, payloads, strict=True):
             data = events.data
             if data is not None and payload is not None:

@@ -22,7 +22,7 @@ from pipeline.report.rows import Conflict, Run, StreamRecord, conflicts_name, fo
 from pipeline.writer.closing import close_stream, hash_up_to, new_counters, read_all
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.names import Names, endpoints, provisional
-from pipeline.writer.overlaps import Differing, differing, md5
+from pipeline.writer.overlaps import Differing, Overlap, Version, cut, differing, md5, overlaps_of, settle
 from pipeline.writer.payload import Payload, pieces
 from pipeline.writer.spans import note_span
 from pipeline.writer.stream import Stream
@@ -163,23 +163,17 @@ class Writer:
     # Overlaps
 
     def _compare(self, overlaps: Overlaps, payload: Payload) -> None:
-        for row in self._overlap_rows(overlaps, payload):
-            self._compare_row(*row)
+        for overlap in overlaps_of(overlaps, payload.slices(overlaps.start, overlaps.size.tolist())):
+            self._compare_one(overlap)
 
-    @staticmethod
-    def _overlap_rows(overlaps: Overlaps, payload: Payload) -> Iterator[tuple[int, int, int, memoryview]]:
-        """Stream, offset, packet and bytes of each."""
-        news = payload.slices(overlaps.start, overlaps.size.tolist())
-        columns = (overlaps.stream.tolist(), overlaps.offset.tolist(), overlaps.packet.tolist())
-        return zip(*columns, news, strict=True)
-
-    def _compare_row(self, number: int, offset: int, packet: int, new: memoryview) -> None:
-        stream, size = self._streams[number], len(new)
+    def _compare_one(self, overlap: Overlap) -> None:
+        stream, offset, size = self._streams[overlap.stream], overlap.offset, len(overlap.new)
         inner = [start for start, _ in stream.parted if offset < start < offset + size]
         for low, high in pairwise([offset, *inner, offset + size]):  # files may meet within an overlap
-            self._compare_in_file(stream, low, new[low - offset : high - offset], packet)
+            self._compare_in_file(stream, cut(overlap, low, high) if inner else overlap)
 
-    def _compare_in_file(self, stream: Stream, offset: int, new: memoryview, packet: int) -> None:
+    def _compare_in_file(self, stream: Stream, overlap: Overlap) -> None:
+        _, offset, packet, new, verdicts = overlap
         file, start = stream.part(offset)
         size = len(new)
         old = self.folder.read(file, size, offset - start)
@@ -187,16 +181,21 @@ class Writer:
         lost = sum(run.length for run in runs)
         self.counters["duplicate"] += size - lost
         self.counters["conflicting"] += lost
+        if not runs:
+            return
+        stays, loses = settle(old, new, verdicts)
         for run in runs:
-            self._conflict(stream, offset, run, packet, old, new)
-        if runs and self._config.overlap == "last":
-            self.folder.write(file, [new], size, offset - start)
+            self._conflict(stream, offset, run, packet, stays, loses)
+        if stays != old:
+            self.folder.write(file, [stays], size, offset - start)
             stream.stale = True
 
-    def _conflict(self, stream: Stream, offset: int, run: Differing, packet: int, old: bytes, new: memoryview) -> None:
+    def _conflict(
+        self, stream: Stream, offset: int, run: Differing, packet: int, stays: Version, loses: Version
+    ) -> None:
         """Record one conflict; keep the losing bytes, as many as the limit has room for."""
         part = slice(run.offset, run.offset + run.length)
-        winner, loser = (old[part], new[part]) if self._config.overlap == "first" else (new[part], old[part])
+        winner, loser = stays[part], loses[part]
         stream.conflict_bytes += run.length
         side = None
         if stream.kept + run.length <= self._config.limits.conflict_bytes:

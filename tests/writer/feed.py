@@ -29,6 +29,7 @@ from workers.contract import (
     Runs,
 )
 from workers.events import dtypes
+from workers.overlap import POLICIES
 
 HEAD = f"<dfxml xmlns='{NAMESPACE}' xmlns:tcpflow='{FOREIGN}'>".encode()
 TAIL = b"</dfxml>"
@@ -43,6 +44,7 @@ class Piece(NamedTuple):
     offset: int
     payload: bytes
     packet: int = 1
+    wins: bool | None = None  # None: as the policy says of bytes that were delivered
 
 
 def table(kind: Any, rows: Sequence[tuple[Any, ...]]) -> Any:
@@ -55,7 +57,7 @@ def table(kind: Any, rows: Sequence[tuple[Any, ...]]) -> Any:
 
 def key_of(stream: int) -> list[int]:
     """The key of a stream's connection: 10.0.0.1 with a port of the connection's own, and 10.0.0.2:80."""
-    return [0, 0x0A000001, 0, 0x0A000002, (1000 + (stream >> 1)) << 16 | 80, 4]
+    return [0, 0x0A000001, 0, 0x0A000002, (1000 + (stream >> 1)) << 16 | 80, 4, 0]
 
 
 def name_of(stream: int) -> str:
@@ -108,7 +110,10 @@ class Bench:
             for s, like, base in (o if isinstance(o, Opening) else (o, o, 0) for o in opened)
         ]
         new = [self._row(begin, captured, piece) for piece in data]
-        again = [self._row(begin, captured, piece)[:6] for piece in overlaps]
+        later = POLICIES[self.config.overlap].delivered
+        again = [
+            (*self._row(begin, captured, piece)[:6], later if piece.wins is None else piece.wins) for piece in overlaps
+        ]
         closing = list(closed)
         self._addresses |= {(row[0], row[2]): row[3] for row in new}
         ranges = [*runs, *((c.stream, offset, size) for c in closing for offset, size in c.runs)]

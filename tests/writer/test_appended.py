@@ -16,6 +16,7 @@ from tests.report.reader import FileObject
 from tests.writer.feed import LAST, Bench, Closing, Opening, Piece, conflicts, flow, name_of, whole
 from tests.writer.model import Lost, Segment, Twin, md5
 from workers.limits import Limits
+from workers.overlap import PolicyName
 
 NUMBERS = (2, 8, 14, 20)
 """Streams that follow one another on the tuple of the first."""
@@ -169,8 +170,8 @@ def test_files_rows_and_conflicts_are_the_twins(
     """Disorder, holes, rebases, parts, both policies, a connection opened and rebased in the message that closes the
     one before it: each connection lies at its base, and the rows say so."""
     with tempfile.TemporaryDirectory() as folder:
-        policy = "last" if last else "first"
-        bench = Bench(Path(folder), overlap=policy, limits=Limits(conflict_bytes=MOST_KEPT), append=True)
+        policy: PolicyName = "last" if last else "first"
+        bench = Bench(Path(folder), limits=Limits(conflict_bytes=MOST_KEPT, overlap=policy), append=True)
         found = tell(bench, story, last=last, hole=hole)
         files = expected_files(found)
         rows = {row.id: row for row in bench.rows()}

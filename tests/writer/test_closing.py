@@ -58,7 +58,7 @@ def test_every_number_lands_in_its_place(folder: Folder) -> None:
     assert record.runs == [(0, 10, 4, 99)]
     assert (record.filename, record.size, record.md5) == ("name", 10, md5(b"0123456789"))
     assert (record.src, record.sport, record.dst, record.dport, record.family) == ("10.0.0.1", 1, "10.0.0.2", 2, 2)
-    assert record.vlans == (7,)
+    assert record.networks == (7,)
     assert (record.mac_src, record.mac_dst) == ("06:07:08:09:0a:0b", "00:01:02:03:04:05")
     assert record.gap_bytes == 0
 

@@ -25,6 +25,7 @@ from tests.workers.traffic import Seg, batches, mix, part
 from tests.writer.printed import Shown, chunks, streams
 from workers.contract import ACK, SYN, U8
 from workers.limits import Limits
+from workers.overlap import PolicyName
 from workers.reassembler import Reassembler
 
 NAMES = {0: "a-b", 1: "b-a", 2: "c-d"}
@@ -235,10 +236,11 @@ def show(segments: Sequence[Seg], array: U8, size: int, workers: int, **options:
 
 OPTIONS: list[dict[str, Any]] = [
     {},
-    {"overlap": "last"},
+    {"limits": Limits(overlap="last")},
+    {"limits": Limits(overlap="solaris")},
     {"limits": Limits(stream_bytes=900)},
     {"limits": Limits(hole_bytes=200, reorder_packets=4, ranges_per_direction=2)},
-    {"limits": Limits(reorder_packets=3), "overlap": "last", "md5": True},
+    {"limits": Limits(reorder_packets=3, overlap="last"), "md5": True},
 ]
 
 
@@ -257,7 +259,8 @@ def test_any_cut_and_any_number_of_workers(seed: int, size: int, workers: int, o
 
 @settings(max_examples=30, deadline=None)
 @given(
-    seed=st.integers(0, 2**32), size=st.sampled_from([1, 7, 1000]), options=st.sampled_from([OPTIONS[0], OPTIONS[3]])
+    seed=st.integers(0, 2**32), size=st.sampled_from([1, 7, 1000]),
+    options=st.sampled_from([OPTIONS[0], OPTIONS[2], OPTIONS[4]]),
 )  # fmt: skip
 def test_what_is_printed_is_what_files_would_hold(seed: int, size: int, options: dict[str, Any]) -> None:
     """Chunk by chunk the bytes of each stream's file, the same counts; what no chunk has is a hole there."""
@@ -311,10 +314,10 @@ def shown(segments: Sequence[Seg], **options: Any) -> list[tuple[int | None, int
 
 
 @pytest.mark.parametrize(("overlap", "second"), [("first", [(3, 10, None)]), ("last", [(3, 5, None), (4, 5, None)])])
-def test_overlaps_count_at_their_packet(overlap: str, second: list[object]) -> None:
+def test_overlaps_count_at_their_packet(overlap: PolicyName, second: list[object]) -> None:
     """Bytes that wait are printed as the policy has left them by then; what comes later does not change them."""
     segments = sent((10, 10), (15, 5), (0, 10), (10, 10), (20, 1))
-    assert shown(segments, overlap=overlap) == [(5, 10, None), *second, (7, 1, None)]
+    assert shown(segments, limits=Limits(overlap=overlap)) == [(5, 10, None), *second, (7, 1, None)]
 
 
 def test_missing_bytes_beyond_the_limit_are_none() -> None:

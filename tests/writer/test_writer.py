@@ -19,6 +19,7 @@ from tests.report.reader import FileObject
 from tests.writer.feed import LAST, Bench, Closing, Piece, conflicts, flow, name_of, whole
 from tests.writer.model import Lost, Segment, Twin, md5
 from workers.limits import Limits
+from workers.overlap import PolicyName
 
 STREAMS = (2, 3, 8)
 MOST_KEPT = 9  # bytes of conflicts
@@ -132,8 +133,8 @@ def test_files_hashes_and_conflicts_are_the_twins(
     """Disorder, holes, rebases, parts and both policies, in any cut into batches: every file, MD5 and conflict is
     that of a map of bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        policy = "last" if last else "first"
-        bench = Bench(Path(folder), overlap=policy, limits=Limits(conflict_bytes=MOST_KEPT))
+        policy: PolicyName = "last" if last else "first"
+        bench = Bench(Path(folder), limits=Limits(conflict_bytes=MOST_KEPT, overlap=policy))
         story = Story(bench, last=last, hole=hole, frontier=frontier)
         for batch in told:
             story.batch(batch)
@@ -320,7 +321,7 @@ def test_many_streams_on_few_descriptors(tmp_path: Path) -> None:
 
 def everything(folder: Path) -> None:
     """A run that uses every call of the system: disorder, a rebase, a part, an overlap, a hole."""
-    bench = Bench(folder, overlap="last")
+    bench = Bench(folder, limits=Limits(overlap="last"))
     bench.say(opened=[2, 3], data=[Piece(2, 0, b"aaaa"), Piece(2, 8, b"cc"), Piece(3, 0, b"z")], frontiers=[(2, 10)])
     bench.say(rebases=[(2, -2)], parts=[(2, 100)], data=[Piece(2, -2, b"__"), Piece(2, 100, b"part")])
     bench.say(overlaps=[Piece(2, 0, b"aXXa"), Piece(3, 0, b"y")], data=[Piece(2, 4, b"bbbb")])
