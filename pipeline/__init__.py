@@ -46,12 +46,14 @@ Where things are, in the order in which the data takes them:
     memory.py      the bytes that addresses stand for
     aside.py       what no stream took, to -w; unprocessed.py: that file
     decode/        kernels: records to TCP segments; the filter expression
+    defrag/        IP fragments to datagrams, before anything has a flow
     shard.py       keyed symmetric hash; one batch into one batch a worker
     writer/        events to files or to the console: names, open files, overlaps compared, hashes
     settle.py      names that several streams would like (a coarse -F), once all streams are known
     report/        DFXML rows, fragments, merge; the lines of --flows, the packet map
     provenance.py  what the report says of the run itself
     results.py     what the stages said when they were done
+    explain/       what became of each segment of one stream, from its report and its captures
     stats.py       counters and the accounting identity
     console.py     what a person sees on standard error
     errors.py      what can go wrong for a user, with its exit status

@@ -1,0 +1,8 @@
+"""``python -m tests.fuzz.targets.readers -runs=100000 [folder]``: see reading.py; options are libFuzzer's."""
+
+import sys
+
+from tests.fuzz.targets.launch import launch
+
+if __name__ == "__main__":
+    sys.exit(launch("reading"))
