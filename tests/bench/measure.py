@@ -137,8 +137,8 @@ def _memory_files(pids: Sequence[int]) -> int:
     """
     sizes: dict[tuple[int, int], int] = {}
     for pid in pids:
-        with suppress(OSError):  # it ended, or it has just closed the file
-            for entry in os.scandir(f"/proc/{pid}/fd"):
+        with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:  # it ended, or it has just closed the file
+            for entry in entries:
                 if os.readlink(entry.path).startswith("/memfd:"):
                     found = os.stat(entry.path)
                     sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
