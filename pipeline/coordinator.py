@@ -25,7 +25,7 @@ from pipeline.reading import is_copied
 from pipeline.results import Results
 from pipeline.stages.capture import STOP
 from pipeline.stages.process import Stage, run_stage
-from pipeline.supervise import Process, end_all, start
+from pipeline.supervise import Process, end_all, interrupts_deferred, start
 from pipeline.transport import Receiver, Waiter, Wires
 from workers.wire import Note
 
@@ -52,13 +52,15 @@ def run_processes(
     MappingLost: what was written is of no use, but reading copies instead may do.
     """
     spool = _spool(config)
-    folder = _run_folder()
+    folder: Path | None = None
     processes: list[Process] = []
     try:
-        for name, stage in _stages(config, fragments, spool):
-            processes.append(start(name, partial(run_stage, name, folder, stage)))
-        stop = _Stop(processes[0])
-        stopping(stop.ask)
+        with interrupts_deferred():
+            folder = _run_folder()
+            for name, stage in _stages(config, fragments, spool):
+                processes.append(start(name, partial(run_stage, name, folder, stage)))
+            stop = _Stop(processes[0])
+            stopping(stop.ask)
         import pipeline.provenance  # noqa: F401 - 20 ms that the end of the run would have to wait for
 
         wires = Wires(folder)
@@ -67,10 +69,12 @@ def run_processes(
         finally:
             wires.close()
     finally:
-        end_all(processes)
-        shutil.rmtree(folder, ignore_errors=True)
-        if spool is not None:
-            spool.close()
+        with interrupts_deferred():
+            end_all(processes)
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            if spool is not None:
+                spool.close()
     workers = [done[f"worker-{n}"] for n in range(config.workers)]
     writers = [done[f"writer-{m}"] for m in range(config.writers)]
     return Results(

@@ -21,8 +21,8 @@ from pipeline.errors import UsageError
 MOST_INPUTS: Final = 65_535
 """An address has 16 bits for the number of its input."""
 
-_PCAP: Final = ("a1b2c3d4", "a1b23c4d", "a1b2cd34", "a1b234cd")
-"""libpcap's magic numbers: plain, nanoseconds, and two patched libpcaps'."""
+_PCAP: Final = ("a1b2c3d4", "a1b23c4d", "a1b2cd34")
+"""libpcap's magic numbers: plain, nanoseconds, and a patched libpcap's."""
 
 CAPTURES: Final = (
     *(bytes.fromhex(magic) for magic in _PCAP),

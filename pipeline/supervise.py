@@ -13,11 +13,30 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+
+
+_INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """SIGINT and SIGTERM wait until the end of this: a process just forked must get onto its list, and all on
+    it must be ended."""
+    caught: list[int] = []
+    before = {number: signal.signal(number, lambda one, _: caught.append(one)) for number in _INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for one in caught[:1]:
+            signal.raise_signal(one)
 
 
 @dataclass(slots=True)
@@ -60,7 +79,7 @@ def start(name: str, work: Callable[[], int]) -> Process:
     try:
         os.close(reading)
         _die_with(parent)
-        for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all: the coordinator says what they mean
+        for number in _INTERRUPTS:  # they may reach all: the coordinator says what they mean
             signal.signal(number, signal.SIG_IGN)
         code = work()
     finally:

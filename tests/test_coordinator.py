@@ -22,6 +22,7 @@ from pipeline.errors import CaptureError, FlowshardError, InternalError, OutputE
 from pipeline.results import Results
 from pipeline.stages.capture import STOP
 from pipeline.stages.process import Outbox, Stage
+from pipeline.supervise import start
 from pipeline.transport import Sender, Wires
 from workers.wire import Note, encode_note
 
@@ -153,6 +154,30 @@ def test_progress_is_no_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert moved == [10, 20]
     assert results.inputs == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_processes_are_started(
+    monkeypatch: pytest.MonkeyPatch, runs: Path, number: signal.Signals
+) -> None:
+    """A signal between a fork and what follows it leaves no process and no folder behind."""
+    begun = []
+
+    def hit(*words: Any) -> Any:
+        begun.append(start(*words))
+        os.kill(os.getpid(), number)
+        return begun[-1]
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    monkeypatch.setattr(coordinator, "start", hit)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(monkeypatch, capture=idle, worker=idle, writer=idle)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(begun) > 1
+    assert all(process.code == -signal.SIGKILL for process in begun)
+    assert list(runs.iterdir()) == []
 
 
 def test_a_long_temporary_folder(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:

@@ -143,6 +143,14 @@ def test_a_function_is_measured_without_its_docstring(source: str, lines: int) -
     assert lines_of(function) == lines
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.name not in {"__init__.py", "__main__.py"}], ids=name
+)
+def test_a_folder_names_its_modules(path: Path) -> None:
+    """From a package's first lines a newcomer finds every file in it, and every package has such lines."""
+    assert path.stem in (path.parent / "__init__.py").read_text(encoding="utf-8")
+
+
 def test_no_file_names_a_package_registry() -> None:
     """Files are text, and none of them names a registry's host."""
     found = []

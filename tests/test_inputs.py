@@ -19,6 +19,7 @@ from pipeline import inputs
 from pipeline.config import STDIN
 from pipeline.errors import UsageError
 from pipeline.inputs import CAPTURES, COMPRESSED, Found, find_inputs
+from pipeline.source.magic import PCAP_MAGICS, SNOOP_MAGIC
 
 ROOT = Path(__file__).resolve().parent.parent
 PCAP = b"\xd4\xc3\xb2\xa1" + bytes(20)
@@ -61,6 +62,12 @@ def refusal(*names: str) -> UsageError:
 # --------------------------------------------------------------------------- files and folders
 
 
+def test_what_tells_a_capture_is_what_readers_take() -> None:
+    """A file of a folder is tried if and only if a reader, or a decoder, knows how it begins."""
+    magics = [number.to_bytes(4, order) for number in PCAP_MAGICS for order in ("big", "little")]
+    assert sorted(CAPTURES) == sorted([*magics, b"\n\r\r\n", SNOOP_MAGIC])
+
+
 def test_files_keep_their_order_and_are_not_judged(here: Path) -> None:
     """A file that is named is read, whatever its first bytes: the reader says what is wrong with it."""
     put("b.pcap", "a.pcap")
@@ -97,8 +104,8 @@ def test_captures_are_recognised_by_their_first_bytes(here: Path, head: bytes) -
 
 
 def test_the_known_kinds() -> None:
-    """Classic pcap in four kinds and two orders, pcapng, snoop; gzip, bzip2, xz, zstd, lz4 and skippable frames."""
-    assert (len(set(CAPTURES)), len(set(COMPRESSED))) == (4 * 2 + 2, 4 + 9 * 2 + 16)
+    """Classic pcap in three kinds and two orders, pcapng, snoop; gzip, bzip2, xz, zstd, lz4 and skippable frames."""
+    assert (len(set(CAPTURES)), len(set(COMPRESSED))) == (3 * 2 + 2, 4 + 9 * 2 + 16)
     assert not any(one.startswith(other) for one in CAPTURES for other in COMPRESSED)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InternalError
 from pipeline.report.fragments import INDEX, index_path
-from pipeline.report.placing import beside, check_target, create, output_error, place, remove, write_all
+from pipeline.report.placing import write_all, written
 from pipeline.report.rows import settle_name
 from workers.contract import U16, U64, Bools
 
@@ -92,21 +92,9 @@ def merge(
     as ``plain_streams`` says.
     Raises OutputError (disk full, permission, ``out`` is a link or a device), InternalError for fragments.
     """
-    check_target(out)
     index = read_index(fragments)
-    made = beside(out)
-    descriptor = create(made)
-    try:
-        try:
-            write_rows(descriptor, fragments, index, plain, head, tail, settle)
-        finally:
-            os.close(descriptor)
-        place(made, out)
-    except BaseException as error:
-        remove(made)
-        if isinstance(error, OSError):
-            raise output_error("write", out, error) from error
-        raise
+    with written(out) as descriptor:
+        write_rows(descriptor, fragments, index, plain, head, tail, settle)
     return len(index.stream)
 
 

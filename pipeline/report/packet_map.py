@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InternalError
-from pipeline.report.placing import beside, check_target, create, output_error, place, remove, write_all
+from pipeline.report.placing import create, output_error, place, remove, write_all, written
 from workers.contract import I64, INPUT_SHIFT, OFFSET_MASK, U64, Data
 
 HEADER: Final = b"packet\tconnection\tdirection\tfile_offset\tlength\ttime\timage\timg_offset\n"
@@ -134,24 +134,12 @@ def merge_maps(fragments: Sequence[Path], out: Path) -> int:
     A plain file of that name is replaced at the end, and stays as it was on failure.
     Raises OutputError (disk full, permission, ``out`` is a link or a device), InternalError for fragments.
     """
-    check_target(out)
     index = _read_index(fragments)
     shifts = _read_shifts(fragments)
-    made = beside(out)
-    descriptor = create(made)
-    try:
-        try:
-            write_all(descriptor, [HEADER])
-            for rows in _batches(fragments, index):
-                _write_rows(descriptor, _in_order(rows), shifts)
-        finally:
-            os.close(descriptor)
-        place(made, out)
-    except BaseException as error:
-        remove(made)
-        if isinstance(error, OSError):
-            raise output_error("write", out, error) from error
-        raise
+    with written(out) as descriptor:
+        write_all(descriptor, [HEADER])
+        for rows in _batches(fragments, index):
+            _write_rows(descriptor, _in_order(rows), shifts)
     return int(index.entries["rows"].sum())
 
 

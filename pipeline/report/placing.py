@@ -10,7 +10,8 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import OutputError
@@ -73,6 +74,28 @@ def place(made: Path, final: Path) -> None:
         made.replace(final)
     except OSError as error:
         raise output_error("create", final, error) from error
+
+
+@contextmanager
+def written(out: Path) -> Iterator[int]:
+    """A descriptor of what becomes the file ``out`` when all went well; else nothing of it stays.
+
+    Raises OutputError, also for an OSError from inside.
+    """
+    check_target(out)
+    made = beside(out)
+    descriptor = create(made)
+    try:
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+        place(made, out)
+    except BaseException as error:
+        remove(made)
+        if isinstance(error, OSError):
+            raise output_error("write", out, error) from error
+        raise
 
 
 def write_all(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:

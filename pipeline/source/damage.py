@@ -4,6 +4,7 @@ Knows: faults, windows, unreadable stretches. Does not know: any file format.
 Invariant: faults rise by offset; what a reader says does not depend on where windows were cut.
 """
 
+from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,6 +22,22 @@ Where there is damage more often than that, it takes records that lead through C
 costs is then shared by many of them, and hostile captures take linear time."""
 
 CAREFUL: Final = 1 << 16
+
+
+class Found(Enum):
+    """How a search ended."""
+
+    RECORD = "a record begins there"
+    MORE = "a larger window is needed to tell whether one does"
+    NOTHING = "none up to there"
+
+
+class Hit(NamedTuple):
+    """Where a search ended, and for MORE how far the window must reach."""
+
+    found: Found
+    at: int
+    wanted: int = 0
 
 
 class Lost(NamedTuple):
@@ -79,6 +96,17 @@ class Account:
         self._lost = None
         self._next = offset
         self._restarts += 1
+
+    def _searched(self, window: Window, hit: Hit) -> bool:
+        """What a search for the end of the damage came to; whether there is more to do in this window."""
+        if hit.found is Found.RECORD:
+            self._regain(window.base + hit.at)
+            return True
+        if window.final:
+            self._regain(window.base + window.end)
+        else:
+            self._pause(window, hit.at, hit.wanted)
+        return False
 
     @property
     def _is_careful(self) -> bool:

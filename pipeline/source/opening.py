@@ -34,7 +34,9 @@ _OPEN_PROBLEMS: Final = {
     errno.ENOTDIR: ("no such file", "check the path given to -r"),
     errno.EACCES: ("permission denied", "read access to the file and its folders is needed"),
     errno.EPERM: ("permission denied", "read access to the file and its folders is needed"),
-    errno.ENXIO: ("not a regular file", "-r takes capture files"),
+    errno.ENXIO: ("it is a socket or a device that is not there", "-r takes capture files and pipes"),
+    errno.EBADF: ("it is closed", "pipe a capture into it"),
+    errno.EISDIR: ("it is a folder", "give each capture file its own -r"),
 }
 
 
@@ -47,7 +49,7 @@ def map_file(path: Path) -> mmap.mmap:
         # Non-blocking, or else opening a FIFO waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as problem:
-        raise _cannot_open(path, problem) from None
+        raise cannot_open(str(path), problem) from None
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
@@ -58,7 +60,7 @@ def map_file(path: Path) -> mmap.mmap:
             raise refuse(path, b"")
         data = mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
     except OSError as problem:
-        raise _cannot_open(path, problem) from None
+        raise cannot_open(str(path), problem) from None
     finally:
         os.close(descriptor)
     with suppress(OSError):  # advice only
@@ -72,13 +74,14 @@ def too_many_open(path: Path) -> OutputError:
     return OutputError(f"cannot read {path}: too many files are open", hint)
 
 
-def _cannot_open(path: Path, problem: OSError | ValueError) -> UsageError | OutputError:
+def cannot_open(name: str, problem: OSError | ValueError) -> UsageError | OutputError:
+    """What is wrong with an input that cannot be opened, and what to do."""
     if isinstance(problem, ValueError):  # a NUL in the path
-        return UsageError(f"cannot read {str(path)!r}: no such file", "check the path given to -r")
+        return UsageError(f"cannot read {name!r}: no such file", "check the path given to -r")
     if problem.errno in {errno.EMFILE, errno.ENFILE}:
-        return too_many_open(path)
+        return too_many_open(Path(name))
     text, hint = _OPEN_PROBLEMS.get(problem.errno or 0, (os.strerror(problem.errno or 0).lower(), None))
-    return UsageError(f"cannot read {path}: {text}", hint)
+    return UsageError(f"cannot read {name}: {text}", hint)
 
 
 def refuse(path: Path, head: bytes) -> CaptureError:

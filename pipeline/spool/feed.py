@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from pipeline.config import STDIN
-from pipeline.errors import OutputError, UsageError
-from pipeline.source.opening import too_many_open
+from pipeline.source.opening import cannot_open
 from pipeline.source.records import MOST_FAULTS, Fault
 
 PAGE: Final = 4096
@@ -28,15 +27,6 @@ _SLICE: Final = 0.1
 """Seconds: how long any wait goes on without a look at ``stop()``, and how often a growing file is looked at."""
 
 _PIPE_BYTES: Final = 1 << 20
-
-_OPEN_PROBLEMS: Final = {
-    errno.ENOENT: ("no such file", "check the path given to -r"),
-    errno.ENOTDIR: ("no such file", "check the path given to -r"),
-    errno.EACCES: ("permission denied", "read access to the file and its folders is needed"),
-    errno.EPERM: ("permission denied", "read access to the file and its folders is needed"),
-    errno.ENXIO: ("it is a socket or a device that is not there", "-r takes capture files and pipes"),
-    errno.EBADF: ("it is closed", "pipe a capture into it"),
-}
 
 
 class Unreadable(NamedTuple):
@@ -292,14 +282,14 @@ def open_feed(path: Path, *, follow: bool = False) -> RawFeed:
         # Non-blocking, or else opening a FIFO waits for a writer. Standard input's flags are not ours to change.
         descriptor = 0 if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError) as problem:
-        raise _cannot_open(name, problem) from None
+        raise cannot_open(name, problem) from None
     try:
         return _feed(path, descriptor, follow)
     except BaseException as problem:
         if descriptor:
             os.close(descriptor)
         if isinstance(problem, OSError):
-            raise _cannot_open(name, problem) from None
+            raise cannot_open(name, problem) from None
         raise
 
 
@@ -322,17 +312,6 @@ def _feed(path: Path, descriptor: int, follow: bool) -> RawFeed:
         end = os.lseek(descriptor, 0, os.SEEK_END)
         os.lseek(descriptor, start, os.SEEK_SET)
     return StoredFeed(path, descriptor, start, max(end - start, 0) if end else None)  # files of /proc say 0
-
-
-def _cannot_open(name: str, problem: OSError | ValueError) -> UsageError | OutputError:
-    if isinstance(problem, ValueError):  # a NUL in the path
-        return UsageError(f"cannot read {name!r}: no such file", "check the path given to -r")
-    if problem.errno in {errno.EMFILE, errno.ENFILE}:
-        return too_many_open(Path(name))
-    if problem.errno == errno.EISDIR:
-        return UsageError(f"cannot read {name}: it is a folder", "give each capture file its own -r")
-    text, hint = _OPEN_PROBLEMS.get(problem.errno or 0, (_text(problem), None))
-    return UsageError(f"cannot read {name}: {text}", hint)
 
 
 def _text(problem: OSError) -> str:

@@ -18,8 +18,8 @@ from typing import Final
 import numpy as np
 
 from pipeline.source.chain.layout import Headers, Layout, RecordGuess, damaged, headers_at, problem_of, records_of
-from pipeline.source.chain.resync import NEAR, NEW_ROW, Found, crossing, find_record, reach
-from pipeline.source.damage import UNREADABLE, Account, unreadable
+from pipeline.source.chain.resync import NEAR, NEW_ROW, crossing, find_record, reach
+from pipeline.source.damage import UNREADABLE, Account, Found, unreadable
 from pipeline.source.records import CUT_OFF, Records, Window
 from pipeline.source.walk import walk
 from workers.contract import Bools
@@ -67,14 +67,7 @@ class ChainReader(Account):
             careful=self._is_careful,
             final=window.final,
         )
-        if hit.found is Found.RECORD:
-            self._regain(window.base + hit.at)
-            return True
-        if window.final:
-            self._regain(window.base + window.end)
-        else:
-            self._pause(window, hit.at, hit.wanted)
-        return False
+        return self._searched(window, hit)
 
     def _follow(self, window: Window) -> Generator[Records, None, bool]:
         """Yield sound records up to damage or the window's end; whether there is more to do in it."""

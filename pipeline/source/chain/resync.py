@@ -9,13 +9,12 @@ A header alone, at a time near that of the good records before, proves itself: o
 10**12 passes. Without such a time, or with lengths the wrong way round, several in a row are asked for.
 """
 
-from enum import Enum
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from pipeline.source.chain.layout import Headers, Layout, damaged, headers_at
-from pipeline.source.damage import CAREFUL
+from pipeline.source.damage import CAREFUL, Found, Hit
 from pipeline.source.records import Buffer
 from workers.contract import I64, Bools
 
@@ -33,22 +32,6 @@ NEW_ROW: Final = 6
 
 _ODD_ROW, _NEVER = 3, 1 << 30
 _FIRST_CHUNK, _CHUNK = 1 << 12, 1 << 18
-
-
-class Found(Enum):
-    """How a search ended."""
-
-    RECORD = "a record begins there"
-    MORE = "a larger window is needed to tell whether one does"
-    NOTHING = "none up to there"
-
-
-class Hit(NamedTuple):
-    """Where a search ended, and for MORE how far the window must reach."""
-
-    found: Found
-    at: int
-    wanted: int = 0
 
 
 class Chains(NamedTuple):

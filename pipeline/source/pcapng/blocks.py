@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.source.chain.resync import SEARCHED, Found, Hit, proved_span
-from pipeline.source.damage import CAREFUL, UNREADABLE, unreadable
+from pipeline.source.chain.resync import SEARCHED, proved_span
+from pipeline.source.damage import CAREFUL, UNREADABLE, Found, Hit, unreadable
 from pipeline.source.records import MOST_RECORD, Buffer, Window
 from pipeline.source.walk import words_at
 from workers.contract import I64, U32, Bools

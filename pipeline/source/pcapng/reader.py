@@ -15,8 +15,7 @@ from typing import Final
 import numpy as np
 
 from pipeline.errors import CaptureError
-from pipeline.source.chain.resync import Found
-from pipeline.source.damage import UNREADABLE, Account, unreadable
+from pipeline.source.damage import UNREADABLE, Account, Found, unreadable
 from pipeline.source.magic import PCAPNG_ORDERS
 from pipeline.source.pcapng.blocks import (
     HEAD,
@@ -70,14 +69,7 @@ class PcapngReader(Account):
         """Look for the end of the damage; whether there is more to do in this window."""
         begin = self._next - window.base
         hit = find_block(window.data, window.end, begin, self._order, careful=self._is_careful, final=window.final)
-        if hit.found is Found.RECORD:
-            self._regain(window.base + hit.at)
-            return True
-        if window.final:
-            self._regain(window.base + window.end)
-        else:
-            self._pause(window, hit.at, hit.wanted)
-        return False
+        return self._searched(window, hit)
 
     def _follow(self, window: Window) -> Generator[Records, None, bool]:
         """Yield packets up to damage or the window's end; whether there is more to do in it."""

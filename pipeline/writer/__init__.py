@@ -1,0 +1,17 @@
+"""Events to files, to rows of the report, or to the console: the writer/analyzer stage.
+
+    writer            the order in which a batch's tables apply
+    stream            one stream on its way to disk: its files, frontier, digest, conflicts
+    payload           the bytes of a batch, gathered from where they were captured
+    overlaps          where later bytes differ
+    spans             which input each stretch of a stream came from
+    closing           a stream's end: files complete, hash, record
+    appended          files that several connections share (-R)
+    folder            descriptors, few of them open at a time; no link followed
+    names             what files are called
+    printing_writer   the writer that prints (-c); printing: in which order, escaping: harmless,
+                      terminal: standard output
+
+Knows: files and their bytes. Does not know: TCP, sockets, capture formats.
+Invariant: what a row or a line says lies on disk, or was printed, before it is said.
+"""
