@@ -144,9 +144,11 @@ class Direction:
             if self.state & OPENED:
                 detail.ranges.insert(self.origin, self.next, Origin(self.place, 0, 0))
         elif detail.ranges.ends and self.next > detail.ranges.ends[-1]:
-            # in-order bytes that came since it was stored lengthen the last range and part
+            # in-order bytes that came since it was stored lengthen the last range, and the last part if that is
+            # where it ends: beyond the limit of -C it does not
+            if detail.parts[-1].high == detail.ranges.ends[-1]:
+                detail.parts[-1] = detail.parts[-1]._replace(high=self.next)
             detail.ranges.ends[-1] = self.next
-            detail.parts[-1] = detail.parts[-1]._replace(high=self.next)
         self.detail = detail
 
     def row(self) -> tuple[int, ...]:

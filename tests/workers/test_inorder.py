@@ -43,6 +43,15 @@ def test_both_paths_say_the_same() -> None:
         compare(seed)
 
 
+def test_bytes_beyond_the_limit_lengthen_no_file() -> None:
+    """Where all bytes lie beyond -C and a hole too large to lay out, the end told does not depend on batches."""
+    segments = mix(random.Random(141), range(1, 6))
+    limits = Limits(stream_bytes=900, reorder_packets=4, hole_bytes=100)
+    plain = everything(run(segments, size=1, limits=limits, vector=False))
+    for size in (1, 3, 10**6):
+        assert everything(run(segments, size=size, limits=limits)) == plain, f"batches of {size}"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("block", range(10))
