@@ -16,6 +16,7 @@ outcome, never an exception. The same input gives the same events, however it wa
     assembler.py    byte ranges of one direction; knows no TCP
     table.py        key to connection, as columns that both paths read and write; expiry; limits
     tracing.py      a reassembler that tells what it did with each packet (flowshard explain)
+    analyzers/      what streams carry: protocols, content codings, form data; run by the writer stage
     seq.py          32-bit serial arithmetic, scalar and vector
     events.py       collects what is said about one batch
 

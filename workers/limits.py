@@ -47,5 +47,24 @@ class Limits:
     """``-C``: what is kept of each stream; the rest is counted ``beyond``."""
     conflict_bytes: int = MIB
     """Losing bytes of overlap conflicts kept for one stream."""
+    head_bytes: int = 64 << 10
+    """Bytes of a message's head that are understood (h11 16 KiB, Zeek 64 KiB). What is beyond goes to the files
+    as ever, its fields are not looked at; counted ``limit.head``."""
+    head_fields: int = 256
+    """... and fields of it; counted ``limit.head``."""
+    open_exchanges: int = 512
+    """Requests of a connection without their answers (Suricata: 512). At the limit no more of them are read until an
+    answer comes or cannot come any more: nothing is lost, and nothing to count."""
+    decoded_bytes: int = 64 * MIB
+    """What a coded body is decoded to at most. The decoded file ends there, flagged ``limited``, counted
+    ``limit.decoded``; the body as sent is kept."""
+    decoded_ratio: int = 1000
+    """... and how many times its own size, once it is larger than ``ratio_from``."""
+    ratio_from: int = MIB
+    """Decoded bytes below which the ratio does not matter: long runs of one byte are ordinary in small bodies."""
+    coding_layers: int = 3
+    """Codings one over the other that are undone. A body with more is kept as sent; counted ``limit.codings``."""
+    form_parts: int = 1_000
+    """Parts of a multipart/form-data body that become objects. Others stay in the body; counted ``limit.parts``."""
     overlap: PolicyName = "first"
     """``--overlap``: which bytes win where segments overlap."""
