@@ -13,7 +13,7 @@ from importlib import metadata
 
 from pipeline import __version__
 
-LIBRARIES = ("numpy", "pyzmq", "msgpack", "pcapy-ng", "rich", "zstandard", "lz4", "isal")
+LIBRARIES = ("numpy", "pyzmq", "msgpack", "pcapy-ng", "rich", "zstandard", "lz4", "isal", "brotli", "filetype")
 
 
 def versions() -> list[tuple[str, str]]:
