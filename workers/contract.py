@@ -134,6 +134,7 @@ class Opened(NamedTuple):
     start: U64  # address of the first payload byte
     mac: U16
     base: I64  # place in the file of the stream's origin: with -R the end of the connection before
+    midstream: U8  # 1: no SYN of this direction had been seen when its first payload was taken
 
 
 class Data(NamedTuple):

@@ -294,10 +294,11 @@ def _say_opened(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups,
     table.rows["counter"][fresh] = [table.next_counter(key) for key in table.key_bytes(fresh)]
     table.rows["state"][fresh] |= np.uint8(cn.PAID)
     first = r.order[g.first_paid[mine]]
+    begun = ((g.state["state"][mine] & dr.BEGUN) != 0) | ((r.flags[g.head[mine]] & SYN) != 0)
     out.block("opened", Opened(
         table.streams(2 * at + g.side[mine]), table.rows["shard"][at], batch.keys[flow],
         g.side[mine].astype(np.uint8), table.rows["counter"][at], table.rows["opened"][at],
-        batch.start[first], batch.mac[first], table.bases(at, g.side[mine]),
+        batch.start[first], batch.mac[first], table.bases(at, g.side[mine]), (~begun).astype(np.uint8),
     ))  # fmt: skip
 
 

@@ -175,7 +175,7 @@ class Reassembler:
             connection.state |= cn.PAID
         out.row("opened", (
             mine.stream, connection.shard, connection.key, segment.side, connection.counter, connection.opened,
-            segment.start, segment.mac, self.table.base(key, segment.side),
+            segment.start, segment.mac, self.table.base(key, segment.side), int(not mine.state & dr.BEGUN),
         ))  # fmt: skip
 
     def _open(

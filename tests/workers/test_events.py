@@ -59,7 +59,7 @@ def test_a_row_becomes_typed_columns(name: str) -> None:
 def test_a_key_in_a_row() -> None:
     """The words of a key in a row become a row of the table's key column."""
     events = Events(0, NO_EXTENTS)
-    events.row("opened", (2, 0, (6, 7, 8, 9, 10, 11, 12), 0, 0, 0, 0, 0, 0))
+    events.row("opened", (2, 0, (6, 7, 8, 9, 10, 11, 12), 0, 0, 0, 0, 0, 0, 0))
     opened = events.build().opened
     assert isinstance(opened, Opened)
     assert opened.key.tolist() == [[6, 7, 8, 9, 10, 11, 12]]
