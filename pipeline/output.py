@@ -6,8 +6,9 @@ Invariant: a folder whose run did not end well holds MARKER; a foreign file is n
 input, nor anything outside the folder but the files that options name, and these with ``--overwrite`` only.
 
 How files are told to be ours. The report of an earlier run names them. Without one (a run was killed, or
-was to make none) their names tell: MARKER or TRACE says which ``-F`` made them, and which of such
-names were there before. What somebody puts into the folder later under such a name is taken for ours.
+was to make none) their names tell: MARKER or TRACE says which ``-F`` made them, whether ``-a`` and ``-e``
+were given, and which of such names were there before. What somebody puts into the folder later under such a
+name is taken for ours.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from pipeline.config import Config
 from pipeline.errors import OutputError, UsageError
 from pipeline.report.placing import check_target, create, output_error, remove, write_all
-from pipeline.tree import Tree
+from pipeline.tree import Shape, Tree, fits
 
 if TYPE_CHECKING:
-    from pipeline.writer.names import Pattern
+    from pipeline.traces import ReportedFiles, Trace
+
 
 MARKER: Final = "flowshard.incomplete"
 """Stands in the output folder from a run's start to its good end."""
@@ -38,6 +41,10 @@ TRACE: Final = "flowshard.run"
 
 REPORT: Final = "report.xml"
 PACKET_MAP: Final = "packet-map.tsv"
+OBJECT_LINES: Final = "objects.jsonl"
+
+_NEVER_A_STREAM: Final = frozenset({REPORT, PACKET_MAP, OBJECT_LINES, MARKER, TRACE})
+"""By the default format, which need not be looked at for them."""
 
 _MARKER_TEXT: Final = (
     b"A run of flowshard that writes into this folder has not finished (or is still at it).\n"
@@ -62,11 +69,13 @@ class Target(NamedTuple):
 def targets(config: Config) -> list[Target]:
     """The single files of a run."""
     packet_map = config.output / PACKET_MAP if config.packet_map and not config.console else None
+    object_lines = config.output / OBJECT_LINES if config.extract and not config.console else None
     named = [
         ("-X", config.report),
         ("-w", config.unprocessed),
         ("--flows", config.flows),
         ("--packet-map", packet_map),
+        ("-e", object_lines),
     ]
     return [Target(option, path) for option, path in named if path is not None]
 
@@ -121,28 +130,35 @@ class OutputFolder:
             raise output_error("write to", self.path, error) from error
 
     def _check_names(self) -> None:
-        """No stream may get a name that the run needs for a file of its own."""
-        needed = [*self._targets, *(Target("-F", self.path / name) for name in (MARKER, TRACE))]
-        for option, path in needed:
+        """No stream may get a name that the run needs for a file of its own, and no such file that of an object."""
+        config = self._config
+        own = [MARKER, TRACE]
+        if config.extract:
+            from pipeline.writer.names import OBJECTS
+
+            own.append(OBJECTS)
+        for option, path in [*self._targets, *(Target("-F", self.path / name) for name in own)]:
             name = _inside(self.path, path)
-            if name is None or (self._config.name_format is None and name in {REPORT, PACKET_MAP, MARKER, TRACE}):
+            if name is None:
                 continue
-            if self._pattern.fits(name):
+            if (config.name_format is not None or name not in _NEVER_A_STREAM) and fits(self._shapes[0], name):
                 raise UsageError(
                     f"{option}: {path} is a name that a stream's file, or a folder for it, could get",
                     "choose another name, or another format with -F",
                 )
+            if config.extract and option != "-F" and fits(self._shapes[1], name):
+                raise UsageError(f"{option}: {path} is where objects go", "choose another name")
 
     @cached_property
-    def _pattern(self) -> Pattern:
-        return _pattern(self._config.name_format, timestamp=self._config.name_timestamp)
+    def _shapes(self) -> list[Shape]:
+        return _shapes(self._trace())
 
     def _present(self) -> tuple[str, ...]:
         """The files, there now, whose names could be ours: they are not."""
         if self._made or not any(self.path.iterdir()):
             return ()
         with Tree(self.path) as tree:
-            return tuple(tree.found(self._pattern))
+            return tuple(_found(tree, self._shapes))
 
     def _clear(self, left: Path) -> None:
         """Remove what an earlier run left: what its report names, or, without one, what its names tell."""
@@ -152,14 +168,12 @@ class OutputFolder:
         with Tree(self.path) as tree:
             if left.name in {MARKER, TRACE}:
                 told = read_trace(left)
-                kept, packet_map = frozenset(told.kept), told.packet_map
-                pattern = _pattern(told.name_format, timestamp=told.timestamp)
-                names = (name for name in tree.found(pattern) if name not in kept)
+                kept = frozenset(told.kept)
+                found = (name for name in _found(tree, _shapes(told)) if name not in kept)
+                names = chain(found, _lists(told))
             else:
-                names, packet_map = self._named_by(left)
+                names = self._named_by(left)
             self._remove(tree, names)
-            if packet_map:
-                tree.remove(PACKET_MAP)
             if left.name == MARKER:
                 for scratch in self.path.glob(_SCRATCH + "*"):
                     if not scratch.is_symlink():
@@ -173,31 +187,36 @@ class OutputFolder:
         tree.remove_all(name for name in names if name not in inputs)
         tree.remove_all([name for name in os.listdir(tree.root) if _UNPLACED.fullmatch(name)])
 
-    def _named_by(self, report: Path) -> tuple[list[str], bool]:
-        """The files that an earlier run's report names, and whether it made a packet map.
+    def _named_by(self, report: Path) -> list[str]:
+        """The files that an earlier run's report names, and those that it lists its findings in.
 
         A report that lies elsewhere may speak of another folder's files.
         """
         from pipeline.traces import ReportedFiles, is_plain
 
         if not is_plain(report):
-            return [], False
+            return []
         told = ReportedFiles(report)
         folder = self.path.resolve()
         if not told.ours or str(folder) not in {str(report.parent.resolve()), told.folder}:
-            return [], False
-        return told.names, told.packet_map
+            return []
+        return told.names + _lists(told)
 
-    def _write(self, path: Path, text: bytes) -> None:
-        """A marker or a trace. OutputError; then it is not there."""
+    def _trace(self, kept: tuple[str, ...] = ()) -> Trace:
         from pipeline.traces import Trace
 
         config = self._config
-        trace = Trace(config.name_format, config.name_timestamp, config.packet_map, self._kept)
+        return Trace(
+            config.name_format, config.name_timestamp, config.packet_map, config.analyze, bool(config.extract), kept
+        )
+
+    def _write(self, path: Path, text: bytes) -> None:
+        """A marker or a trace. OutputError; then it is not there."""
+        line = self._trace(self._kept).line()
         descriptor = create(path)
         try:
             try:
-                write_all(descriptor, [text, trace.line(), b"\n"])
+                write_all(descriptor, [text, line, b"\n"])
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -224,7 +243,7 @@ class OutputFolder:
         kept = frozenset(self._kept)
         try:
             with Tree(self.path) as tree:
-                self._remove(tree, (name for name in tree.found(self._pattern) if name not in kept))
+                self._remove(tree, (name for name in _found(tree, self._shapes) if name not in kept))
             _unlink(self._targets)
             _empty(self.scratch)
         except OSError as error:
@@ -343,7 +362,18 @@ def _inside(folder: Path, path: Path) -> str | None:
     return None if name.split("/")[0] in {"..", "."} else name
 
 
-def _pattern(name_format: str | None, *, timestamp: bool) -> Pattern:
-    from pipeline.writer.names import Pattern  # which a run in processes has no need of before
+def _lists(told: Trace | ReportedFiles) -> list[str]:
+    """Files of a fixed name that an earlier run made in its folder."""
+    return [name for name, made in ((PACKET_MAP, told.packet_map), (OBJECT_LINES, told.extracted)) if made]
 
-    return Pattern(name_format, timestamp=timestamp)
+
+def _shapes(told: Trace) -> list[Shape]:
+    """The names that a run gives: to what comes of its streams, and with ``-e`` to objects."""
+    from pipeline.writer.names import ObjectNames, Pattern  # which a run in processes has no need of before
+
+    streams = Pattern(told.name_format, timestamp=told.timestamp, derived=told.analyzed)
+    return [streams, ObjectNames()] if told.extracted else [streams]
+
+
+def _found(tree: Tree, shapes: list[Shape]) -> Iterator[str]:
+    return chain.from_iterable(map(tree.found, shapes))

@@ -27,6 +27,8 @@ class Trace:
     name_format: str | None = None
     timestamp: bool = False
     packet_map: bool = False
+    analyzed: bool = False  # -a: files beside those of the streams
+    extracted: bool = False  # -e: objects, and their index
     kept: tuple[str, ...] = ()
     """Files that were there when the run began though their names could be ours."""
 
@@ -47,8 +49,8 @@ def read_trace(path: Path) -> Trace:
     name_format, kept = told.get("name_format"), told.get("kept")
     if not isinstance(kept, list) or not all(isinstance(name, str) for name in kept):
         kept = []
-    timestamp, packet_map = told.get("timestamp") is True, told.get("packet_map") is True
-    return Trace(name_format if _is_format(name_format) else None, timestamp, packet_map, tuple(kept))
+    flags = {name: told.get(name) is True for name in ("timestamp", "packet_map", "analyzed", "extracted")}
+    return Trace(name_format if _is_format(name_format) else None, kept=tuple(kept), **flags)
 
 
 def _is_format(value: object) -> TypeGuard[str]:
@@ -84,6 +86,7 @@ class ReportedFiles:
         self.ours = False  # other programs write DFXML, too
         self.folder = ""  # where its run wrote to
         self.packet_map = False  # its run made one
+        self.extracted = False  # its run made an index of objects
         self._text: list[str] = []
         parser = expat.ParserCreate()
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
@@ -102,6 +105,7 @@ class ReportedFiles:
             self.folder = unescape(attributes.get("output", ""))
         elif tag == "tcpflow:configuration":
             self.packet_map = attributes.get("packet_map") == "true"
+            self.extracted = bool(attributes.get("extract"))
 
     def _end(self, tag: str) -> None:
         if tag == "program":

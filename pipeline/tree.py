@@ -201,6 +201,15 @@ class Tree:
         self.close()
 
 
+def fits(shape: Shape, name: str) -> bool:
+    """A whole name, relative to the root, can be that of such a file, or of a folder that such files lie in."""
+    *folders, last = name.split("/")
+    level = len(folders)
+    if level > shape.depth or not all(shape.is_folder(at, folder) for at, folder in enumerate(folders)):
+        return False
+    return shape.is_folder(level, last) if level < shape.depth else shape.is_file(last)
+
+
 def split(name: str) -> tuple[str, str]:
     """The folder ("" for the root) and the last component of a name."""
     folder, _, last = name.rpartition("/")

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.errors import OutputError, UsageError
-from pipeline.output import MARKER, PACKET_MAP, TRACE, ConsoleOutput, OutputFolder, open_output
+from pipeline.output import MARKER, OBJECT_LINES, PACKET_MAP, TRACE, ConsoleOutput, OutputFolder, open_output
 from pipeline.run import run
 from tests.build import Conversation, in_turns, write_pcap
 
@@ -185,8 +185,9 @@ def test_links_and_folders_stay(tmp_path: Path) -> None:
     assert rest
 
 
-def report(*listed: str, program: str = "flowshard") -> bytes:
+def report(*listed: str, program: str = "flowshard", options: str = "") -> bytes:
     files = "".join(f"<fileobject><filename>{name}</filename></fileobject>" for name in listed)
+    files += f"<tcpflow:configuration {options}/>" if options else ""
     text = f"<dfxml><creator><program>{program}</program></creator>{files}</dfxml>"
     return text.encode()
 
@@ -337,6 +338,15 @@ def left_by(folder: Path, *made: str, **options: object) -> None:
         ({"name_format": "data"}, ["data~1", "data"], ["data.txt", "10.0.0.1.1-10.0.0.2.80"]),
         ({"name_format": "data", "name_timestamp": True}, ["1620000000Tdata~1"], ["data~1"]),
         ({}, ["10.0.0.1.1-10.0.0.2.80"], ["data~1", "sub/10.0.0.1.1-10.0.0.2.80"]),
+        ({"analyze": True},
+         ["10.0.0.1.1-10.0.0.2.80-HTTP", "10.0.0.1.1-10.0.0.2.80c0001-HTTPBODY-002-GZIP~5"],
+         ["10.0.0.1.1-10.0.0.2.80-http", "objects/1-1-x"]),
+        ({"analyze": True, "name_format": "%A/%a"},
+         ["10.0.0.1/80~1", "10.0.0.1/80~1-HTTP", "10.0.0.2/1c0001~2.1-HTTPBODY-BR-GZIP", "10.0.0.2/5-MAIL"],
+         ["10.0.0.1-HTTP/80", "10.0.0.1/x-HTTP"]),
+        ({"extract": ("http",)},
+         ["objects/1-1-x", "objects/12-100-index.html.coded", "objects~/7-1-a.b~7", "objects.jsonl"],
+         ["objects/notes", "1-1-x", "object/1-1-x", "objects/5-1-x/5", "10.0.0.1.1-10.0.0.2.80-HTTP", "objects.json"]),
     ],
 )  # fmt: skip
 def test_the_marker_knows_the_format(
@@ -346,6 +356,39 @@ def test_the_marker_knows_the_format(
     left_by(tmp_path, *ours, *foreign, ".flowshard-0123456789abcdef", **options)
     OutputFolder(config(tmp_path, overwrite=True)).finished()
     assert {name for name in tree(tmp_path) if not name.endswith("/")} == set(foreign)
+
+
+@pytest.mark.parametrize("told", [{"report": None}, {}])
+def test_objects_go_with_their_folder(tmp_path: Path, told: dict[str, object]) -> None:
+    """Of a run that ended well, too: by its report or, without one, by the trace. What is not ours stays in the folder,
+    whatever it is called if it was there before."""
+    out = tmp_path / "out"
+    (out / "objects").mkdir(parents=True)
+    before = {"objects/", "objects/1-1-mine", "objects/notes"}
+    for name in before - {"objects/"}:
+        (out / name).touch()
+    ended = OutputFolder(config(tmp_path, extract=("http",), **told))
+    made = ["objects/1-2-x", "objects~/1-3-x", "objects.jsonl"]
+    (out / "objects~").mkdir()
+    for name in made:
+        (out / name).touch()
+    ended.finished()
+    if not told:
+        (out / REPORT).write_bytes(
+            report(*made[:2]).replace(b"</dfxml>", b"<tcpflow:configuration extract='http'/></dfxml>")
+        )
+    OutputFolder(config(tmp_path, overwrite=True)).finished()
+    assert tree(tmp_path) == before
+
+
+def test_a_report_of_a_run_without_objects_leaves_the_index(tmp_path: Path) -> None:
+    """``objects.jsonl`` is somebody else's then."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "objects.jsonl").touch()
+    (out / REPORT).write_bytes(report("a"))
+    OutputFolder(config(tmp_path, overwrite=True)).finished()
+    assert names(tmp_path) == {"objects.jsonl"}
 
 
 def test_what_was_there_before_a_killed_run_stays(tmp_path: Path) -> None:
@@ -415,13 +458,14 @@ def test_a_run_with_a_report_leaves_no_trace(tmp_path: Path) -> None:
 
 TARGETS = [
     ("-X", {"report": "t"}), ("-w", {"unprocessed": "t"}), ("--flows", {"flows": "t"}),
-    ("--packet-map", {"packet_map": True}),
+    ("--packet-map", {"packet_map": True}), ("-e", {"extract": ("http",)}),
 ]  # fmt: skip
+IN_FOLDER = {"packet_map": PACKET_MAP, "extract": OBJECT_LINES}
 
 
 def aimed(folder: Path, options: dict[str, object], **more: object) -> tuple[Config, Path]:
     """A configuration whose options name the file."""
-    path = folder / "out" / PACKET_MAP if "packet_map" in options else folder / "t"
+    path = next((folder / "out" / IN_FOLDER[name] for name in options if name in IN_FOLDER), folder / "t")
     path.parent.mkdir(exist_ok=True)
     told = {"report": None, **options}
     return config(folder, **{name: path if value == "t" else value for name, value in told.items()}, **more), path
@@ -431,8 +475,8 @@ def aimed(folder: Path, options: dict[str, object], **more: object) -> tuple[Con
 @pytest.mark.parametrize(("option", "options"), TARGETS)
 def test_a_file_that_exists_is_named(tmp_path: Path, option: str, options: dict[str, object], console: bool) -> None:
     """It is replaced with --overwrite only, and goes at the start, so that none of an earlier run is left behind."""
-    if console and option == "--packet-map":
-        return  # no files, no map of them
+    if console and option in {"--packet-map", "-e"}:
+        return  # no files, no map or index of them
     made, path = aimed(tmp_path, options, console=console)
     path.write_bytes(b"mine")
     with pytest.raises(UsageError, match=path.name) as caught:
@@ -505,6 +549,13 @@ def test_two_options_name_one_file(tmp_path: Path) -> None:
         ({"name_format": "packet-map.tsv", "packet_map": True}, "--packet-map: "),
         ({"name_format": "%A", "flows": "10.0.0.1"}, "--flows: "),
         ({"unprocessed": "10.0.0.1.1-10.0.0.2.80"}, "-w: "),
+        ({"unprocessed": "10.0.0.1.1-10.0.0.2.80-HTTP", "analyze": True}, "-w: "),
+        ({"name_format": "%A", "flows": "10.0.0.1-HTTPBODY-002", "analyze": True}, "--flows: "),
+        ({"name_format": "objects.jsonl", "extract": ("http",)}, "-e: "),
+        ({"name_format": "objects", "extract": ("http",)}, "-F: "),
+        ({"name_format": "objects/%A", "extract": ("http",)}, "-F: "),
+        ({"flows": "objects", "extract": ("http",)}, "--flows: "),
+        ({"flows": "objects~", "extract": ("http",)}, "--flows: "),
     ],
 )
 def test_no_stream_gets_the_name_of_another_file(tmp_path: Path, options: dict[str, object], message: str) -> None:
@@ -516,6 +567,15 @@ def test_no_stream_gets_the_name_of_another_file(tmp_path: Path, options: dict[s
     assert not out.exists()
 
 
+def test_no_file_of_an_option_gets_the_name_of_an_object(tmp_path: Path) -> None:
+    """The folder of objects can be there already, and a report in it; under the name of no object."""
+    objects = tmp_path / "out" / "objects"
+    objects.mkdir(parents=True)
+    OutputFolder(config(tmp_path, extract=("http",), report=objects / "r")).finished()
+    with pytest.raises(UsageError, match=r"^-X: .* is where objects go"):
+        OutputFolder(config(tmp_path, extract=("http",), report=objects / "1-1-r"))
+
+
 # --------------------------------------------------------------------------- once more from the start, or not at all
 
 
@@ -525,13 +585,14 @@ def test_a_run_can_begin_again(tmp_path: Path, name_format: str | None) -> None:
     under whatever name; and the marker."""
     out = tmp_path / "out"
     old = "10.0.0.1/1" if name_format else OURS[0]
-    new = ["10.0.0.1/2~1", "10.0.0.9/5~2"] if name_format else [*OURS[1:], ".flowshard-0123456789abcdef"]
+    new = ["10.0.0.1/2~1", "10.0.0.9/5~2-HTTP"] if name_format else [*OURS[1:], ".flowshard-0123456789abcdef"]
     (out / old).parent.mkdir(parents=True)
     (out / old).write_bytes(b"mine")
     (out / "notes.txt").touch()
     before = tree(tmp_path)
-    folder = OutputFolder(config(tmp_path, name_format=name_format, packet_map=True, flows=tmp_path / "flows"))
-    for name in [*new, PACKET_MAP, "../flows"]:
+    options = {"packet_map": True, "analyze": True, "extract": ("http",), "flows": tmp_path / "flows"}
+    folder = OutputFolder(config(tmp_path, name_format=name_format, **options))
+    for name in [*new, PACKET_MAP, OBJECT_LINES, "objects/1-1-x", "../flows"]:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).touch()
     (folder.scratch / "fragment-0").touch()
@@ -611,7 +672,8 @@ def test_files_are_the_default(tmp_path: Path) -> None:
     assert isinstance(output, OutputFolder)
     line = (tmp_path / "out" / MARKER).read_bytes().splitlines()[-1]
     assert json.loads(line) == {
-        "flowshard": 1, "name_format": "%A/%a", "timestamp": True, "packet_map": False, "kept": []
+        "flowshard": 1, "name_format": "%A/%a", "timestamp": True, "packet_map": False, "analyzed": False,
+        "extracted": False, "kept": [],
     }  # fmt: skip
     output.abandon()
 

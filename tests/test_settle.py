@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import Config
 from pipeline.errors import OutputError
+from pipeline.report.derived import add_derived
+from pipeline.report.fragments import FragmentWriter, name_key
 from pipeline.report.merge import merge
+from pipeline.report.rows import format_shared
 from pipeline.settle import rename_plain
+from pipeline.writer.names import provisional
 from tests.report.reader import FileObject, read
+from tests.report.samples import derived, record
 from tests.writer.feed import HEAD, TAIL, Bench, Piece, flow, whole
 
 
@@ -154,6 +160,69 @@ def test_all_files_in_a_folder_follow(tmp_path: Path, taken: str | None) -> None
     told = {row.tags["filename"] for row in rows}
     told |= {flow(row)["conflict_file"] for row in rows if row.foreign[0][0] == "tcpflow"}
     assert told == expected
+
+
+def derived_from(folder: Path, *chains: Sequence[int], kinds: int = 2) -> Path:
+    """A fragment, and the files in it: the streams of each chain share a file (-R), all chains would like one name,
+    and each stream has derived files, also one whose name is final."""
+    out, path = folder / "out", folder / "fragment"
+    out.mkdir()
+    with FragmentWriter(path) as fragment:
+        for chain in chains:
+            suffix = provisional(chain[0])
+            told = [
+                record(s, filename="x" + suffix, suffix=suffix, conflict_file=f"conflicts-x{suffix}") for s in chain
+            ]
+            names = ["x" + suffix, f"conflicts-x{suffix}"]
+            for place, stream in enumerate(chain):
+                stem = f"x{f'c{place:04d}' if place else ''}"
+                rows = [derived(k, stream, filename=f"{stem}{suffix}-B-{k}", suffix=suffix) for k in range(1, kinds)]
+                rows.append(derived(kinds, stream, filename=f"{stream}.final", suffix=""))
+                add_derived(fragment, rows)
+                names += [row.filename for row in rows]
+            fragment.add(chain[:1], format_shared(told[:1], [[(0, each) for each in told]]), [name_key("x")])
+            for name in names:
+                (out / name).write_bytes(name.encode())
+    return path
+
+
+def settle_derived(folder: Path, *chains: Sequence[int], taken: str = "", kinds: int = 2) -> tuple[list[int], set[str]]:
+    """The streams that got plain names, and the names in the report, which are those in the folder."""
+    fragment = derived_from(folder, *chains, kinds=kinds)
+    if taken:
+        (folder / "out" / taken).symlink_to("nowhere")
+    config = Config(inputs=(), output=folder / "out", name_format="x", append=max(map(len, chains)) > 1)
+    plain = rename_plain(config, [fragment])
+    merge([fragment], folder / "report.xml", HEAD, TAIL, plain)
+    rows = read((folder / "report.xml").read_bytes()).files
+    told = {row.tags["filename"] for row in rows}
+    told |= {told["conflict_file"] for row in rows for _, told in row.foreign if "conflict_file" in told}
+    assert told == {path.name for path in (folder / "out").iterdir() if not path.is_symlink()}
+    return plain.tolist(), told
+
+
+def test_derived_files_follow(tmp_path: Path) -> None:
+    """Those of the stream that gets the plain name lose the suffix with it; the others keep theirs."""
+    plain, names = settle_derived(tmp_path, [8], [2], kinds=3)
+    assert plain == [2]
+    first = {"x", "conflicts-x", "x-B-1", "x-B-2", "2.final"}
+    assert names == first | {"x~4", "conflicts-x~4", "x~4-B-1", "x~4-B-2", "8.final"}
+
+
+def test_derived_files_of_appended_streams_follow(tmp_path: Path) -> None:
+    """With -R those of all streams in the file do."""
+    plain, names = settle_derived(tmp_path, [2, 6, 10], [4, 8])
+    assert plain == [2, 6, 10]
+    assert {name for name in names if "~" in name} == {"x~2", "conflicts-x~2", "x~2-B-1", "xc0001~2-B-1"}
+    assert names > {"x", "x-B-1", "xc0001-B-1", "xc0002-B-1"}
+
+
+@pytest.mark.parametrize("taken", ["x", "x-B-1", "x-B-999", "xc0001-B-500"])
+def test_a_taken_name_keeps_derived_files_together(tmp_path: Path, taken: str) -> None:
+    """However many there are: all that were renamed already are given their names back."""
+    plain, names = settle_derived(tmp_path, [2, 6], taken=taken, kinds=1000)
+    assert plain == []
+    assert all("~1" in name for name in names if not name.endswith(".final"))
 
 
 def test_a_folder_that_is_taken(tmp_path: Path) -> None:

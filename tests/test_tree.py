@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tree import MOST_FOLDERS, Tree
+from pipeline.tree import MOST_FOLDERS, Tree, fits
 
 
 class Letters:
@@ -50,6 +50,18 @@ def test_found_at_their_level(tree: Tree, tmp_path: Path, depth: int, expected: 
     (root / "a" / "k").symlink_to("b")
     os.mkfifo(root / "p")
     assert set(tree.found(Letters(depth))) == expected
+
+
+@pytest.mark.parametrize(
+    ("depth", "name", "expected"),
+    [
+        (0, "f", True), (0, "ff", False), (0, "a/f", False), (1, "a/f", True), (1, "a", True), (1, "aa/f", False),
+        (1, "aa", False), (1, "a/ff", False), (1, "a/b/f", False), (2, "a/b", True), (2, "a/bb", False), (0, "", False),
+    ],
+)  # fmt: skip
+def test_what_fits_a_shape(depth: int, name: str, expected: bool) -> None:
+    """A file's whole name does, and that of a folder on the way to it."""
+    assert fits(Letters(depth), name) == expected
 
 
 def test_a_folder_that_cannot_be_read_is_not_ours(tree: Tree, tmp_path: Path) -> None:

@@ -211,7 +211,11 @@ def _name(name: str, record: StreamRecord) -> str:
     suffix = record.suffix
     if not suffix or not name.startswith(record.filename):
         return quoted(name)
-    stem, behind = record.filename.removesuffix(suffix), name[len(record.filename) :]
+    return provisional_name(record.filename.removesuffix(suffix), suffix, name[len(record.filename) :])
+
+
+def provisional_name(stem: str, suffix: str, behind: str) -> str:
+    """A name as a JSON string, its provisional suffix between the two marks that ``settle_names`` looks for."""
     return f"{quoted(stem)[:-1]}\x01{suffix}\x02{quoted(behind)[1:]}"
 
 

@@ -1,9 +1,13 @@
-"""A fragment: the rows of one writer, in the order in which its streams ended, with an index of them.
+"""A fragment: the rows of one writer, in the order in which they were made, with an index of them.
 
 Knows: the two files, ``NAME`` (the rows, one behind the other) and ``NAME.index``.
 Does not know: what a row says, or the order that the report wants.
 Invariant: a fragment has its index under its final name only when all of it is written, so what a
 process left half done cannot be merged.
+
+A stream has its own row, serial 0, and one for each file that was derived from it, serials 1, 2, 3. These
+are made while the stream goes on, so they may have to be taken back: an entry of the index with the serial
+VOID says that all of the stream's derived rows in front of it do not count.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -20,9 +25,17 @@ import numpy as np
 
 from pipeline.report.placing import create, output_error, place, remove, write_all
 
-INDEX: Final = np.dtype([("stream", "<u8"), ("offset", "<u8"), ("length", "<u8"), ("name", "<u8")])
-"""One row: its stream's id, where it lies in the rows, bytes; and the ``name_key`` of the plain name that
-the stream would like to have, 0 when its name is final."""
+INDEX: Final = np.dtype(
+    [("stream", "<u8"), ("offset", "<u8"), ("length", "<u8"), ("name", "<u8"), ("serial", "<u4")]
+)  # fmt: skip
+"""One row: its stream's id, where it lies in the rows, bytes; the ``name_key`` of the plain name that the
+stream would like to have, 0 when the names in the row are final; and its serial within the stream."""
+
+MARKED: Final = 1
+"""In the place of a name_key: a derived row whose name waits for that of its stream."""
+
+VOID: Final = 0xFFFF_FFFF
+"""A serial that no row has."""
 
 _BUFFER = 1 << 20  # rows gathered before they are written: a system call a MiB is no longer seen
 
@@ -50,9 +63,9 @@ class FragmentWriter:
         self._made = path.with_name(path.name + ".part")
         self._index_made = index_path(self._made)
         self._rows: list[bytes] = []
-        self._entries: list[bytes] = []
+        self._columns: dict[str, list[int]] = {"stream": [], "length": [], "name": [], "serial": []}
         self._waiting = 0  # bytes of rows not yet written
-        self._end = 0  # of all rows so far, bytes
+        self._end = 0  # of the rows written
         self._file = create(self._made)
         try:
             self._index = create(self._index_made)
@@ -62,27 +75,34 @@ class FragmentWriter:
             raise
         self._open = [self._file, self._index]
 
-    def add(self, streams: Sequence[int], rows: Sequence[bytes], names: Sequence[int] | None = None) -> None:
+    def add(
+        self,
+        streams: Sequence[int],
+        rows: Sequence[bytes],
+        names: Sequence[int] | None = None,
+        serials: Sequence[int] | None = None,
+    ) -> None:
         """Appends a row of each stream. ``names`` are name_keys; without them all names are final.
 
-        A row made with a suffix must have one: merge looks for marks in such rows only.
+        A row made with a suffix must have one, MARKED if its serial is not 0: merge looks for marks in such
+        rows only. Without ``serials`` all rows are their streams' own.
         """
-        if not rows:
-            return
-        lengths = np.fromiter(map(len, rows), np.uint64, len(rows))
-        ends = np.cumsum(lengths) + np.uint64(self._end)
-        entries = np.zeros(len(rows), INDEX)
-        entries["stream"] = streams
-        entries["offset"] = ends - lengths
-        entries["length"] = lengths
-        if names is not None:
-            entries["name"] = names
-        self._entries.append(entries.tobytes())
+        columns, count = self._columns, len(rows)
+        lengths = list(map(len, rows))
+        columns["stream"].extend(streams)
+        columns["length"].extend(lengths)
+        columns["name"].extend(names if names is not None else repeat(0, count))
+        columns["serial"].extend(serials if serials is not None else repeat(0, count))
         self._rows.extend(rows)
-        self._waiting += int(ends[-1]) - self._end
-        self._end = int(ends[-1])
+        self._waiting += sum(lengths)
         if self._waiting >= _BUFFER:
             self._flush()
+
+    def void(self, stream: int) -> None:
+        """The derived rows of the stream that were added so far do not count; others may take their serials."""
+        for name, value in (("stream", stream), ("length", 0), ("name", 0), ("serial", VOID)):
+            self._columns[name].append(value)
+        self._waiting += INDEX.itemsize  # many of them are written, too
 
     def close(self) -> None:
         """Writes what waits and gives both files their final names, the index last."""
@@ -117,13 +137,20 @@ class FragmentWriter:
             raise
 
     def _flush(self) -> None:
+        entries = np.zeros(len(self._columns["stream"]), INDEX)
+        for name, values in self._columns.items():
+            entries[name] = values
+            values.clear()
+        lengths = entries["length"]
+        ends = np.cumsum(lengths) + np.uint64(self._end)
+        entries["offset"] = ends - lengths
         try:
             write_all(self._file, [b"".join(self._rows)])
-            write_all(self._index, [b"".join(self._entries)])
+            write_all(self._index, [entries.tobytes()])
         except OSError as error:
             raise output_error("write", self._path, error) from error
         self._rows.clear()
-        self._entries.clear()
+        self._end = int(ends[-1]) if len(ends) else self._end
         self._waiting = 0
 
     def _close_files(self) -> None:

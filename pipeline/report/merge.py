@@ -1,14 +1,15 @@
-"""Fragments into one report, rows in the order of stream ids.
+"""Fragments into one report, rows in the order of stream ids, each stream's own row before its derived ones.
 
 Knows: indexes, mapped fragments, which stream gets a name that several would like.
 Does not know: what rows, head and tail say.
-Invariant: the report appears under its name only when it is whole. Memory holds the index (under 100
+Invariant: the report appears under its name only when it is whole, and of each stream every serial stands
+in it once. Memory holds the index (under 100
 bytes a row); rows go from the page cache to the report without passing through here, but for those
 whose name is settled.
 
 Names. With a coarse ``-F`` several streams would like one name. Each is written as ``NAME~ID``, and at
 the end the lowest stream of each name gets ``NAME``: ``plain_streams`` says which, the caller renames
-the files, and ``merge`` makes the rows agree.
+the files, and ``merge`` makes the rows agree, those of the stream's derived files with it.
 """
 
 import mmap
@@ -21,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InternalError
-from pipeline.report.fragments import INDEX, index_path
+from pipeline.report.fragments import INDEX, VOID, index_path
 from pipeline.report.placing import write_all, written
 from pipeline.report.rows import settle_name
-from workers.contract import U16, U64, Bools
+from workers.contract import U16, U32, U64, Bools
 
 Settle: TypeAlias = Callable[[bytes, bool], bytes]
 """Makes the names in a row final: the row, and whether the names of its stream are plain."""
@@ -34,9 +35,10 @@ _COPIED = 1 << 18  # bytes of rows held at a time because their names are settle
 
 
 class Index(NamedTuple):
-    """The rows of all fragments by stream id. Columns of equal length n."""
+    """The rows of all fragments by stream and serial. Columns of equal length n."""
 
-    stream: U64  # rising, each once
+    stream: U64  # rising
+    serial: U32  # rising within a stream, each once
     fragment: U16  # number of the fragment
     offset: U64  # where the row lies in it
     length: U64  # bytes
@@ -55,26 +57,37 @@ def first_of_each(names: U64, streams: U64) -> Bools:
 
 
 def read_index(fragments: Sequence[Path]) -> Index:
-    """The indexes of all fragments, together. InternalError for one that is missing or unsound."""
+    """The indexes of all fragments, together, without what is void. InternalError for one missing or unsound."""
     counts = [_rows_in(fragment) for fragment in fragments]
     table = np.empty(sum(counts), INDEX)
+    owners = np.empty(len(table), np.uint16)
     at = 0
-    for path, count in zip(fragments, counts, strict=True):
-        table[at : at + count] = _index_of(path, count)
-        at += count
-    order = np.argsort(table["stream"], kind="stable")
-    fragment = np.repeat(np.arange(len(counts), dtype=np.uint16), counts)[order]
-    table = table[order]
-    stream: U64 = table["stream"]
-    twice = np.flatnonzero(stream[1:] == stream[:-1])
+    for number, (path, count) in enumerate(zip(fragments, counts, strict=True)):
+        end = at + _read(path, table[at : at + count])
+        owners[at:end] = number
+        at = end
+    table = table[:at]
+    order = _order(table)
+    columns = {name: table[name][order] for name in INDEX.names or ()}  # each in one piece, which is faster below
+    stream, serial = columns["stream"], columns["serial"]
+    twice = np.flatnonzero((stream[1:] == stream[:-1]) & (serial[1:] == serial[:-1]))
     if len(twice):
-        raise InternalError(f"stream {stream[twice[0]]} has two rows in the report's fragments")
-    return Index(stream, fragment, table["offset"], table["length"], table["name"])
+        raise InternalError(f"stream {stream[twice[0]]} has two rows {serial[twice[0]]} in the report's fragments")
+    return Index(fragment=owners[:at][order], **columns)
+
+
+def _order(table: NDArray[np.void]) -> NDArray[np.intp]:
+    """The rows by stream, and by serial where there are any."""
+    serial = table["serial"]
+    if serial.any():
+        return np.lexsort((serial, table["stream"]))
+    return np.argsort(table["stream"], kind="stable")
 
 
 def plain_streams(index: Index) -> U64:
     """The streams, rising, whose provisional names lose their suffix."""
-    return index.stream[first_of_each(index.name, index.stream)]
+    wanted = np.where(index.serial == 0, index.name, np.uint64(0))
+    return index.stream[first_of_each(wanted, index.stream)]
 
 
 def merge(
@@ -162,17 +175,36 @@ def _rows_in(fragment: Path) -> int:
     return size // INDEX.itemsize
 
 
-def _index_of(fragment: Path, count: int) -> NDArray[np.void]:
-    """One fragment's index: ``count`` rows, every one of which lies inside the fragment."""
+def _read(fragment: Path, table: NDArray[np.void]) -> int:
+    """One fragment's index into ``table``, every row of which lies inside the fragment; how many rows count.
+
+    These stand at its beginning, in the order in which they were added.
+    """
     try:
-        table = np.fromfile(index_path(fragment), INDEX, count)
+        with index_path(fragment).open("rb") as file:
+            taken = file.readinto(table.view(np.uint8).data) if len(table) else 0
         size = np.uint64(fragment.stat().st_size)
     except OSError as error:
         raise InternalError(f"the report's fragment {fragment} is not there: {error.strerror}") from error
     short = (table["offset"] > size) | (table["length"] > size - np.minimum(table["offset"], size))
-    if len(table) != count or short.any():
+    if taken != table.nbytes or short.any():
         raise InternalError(f"the report's fragment {fragment} is shorter than its index says")
-    return table
+    voids = np.flatnonzero(table["serial"] == VOID)
+    if not len(voids):
+        return len(table)
+    living = _living(table, voids)
+    table[: len(living)] = table[living]
+    return len(living)
+
+
+def _living(table: NDArray[np.void], voids: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The rows of a fragment that no entry behind them makes void; ``voids`` (k,) are those entries."""
+    stream, serial = table["stream"], table["serial"]
+    streams, last = np.unique(stream[voids][::-1], return_index=True)  # the first from behind
+    until = voids[::-1][last]
+    place = np.minimum(np.searchsorted(streams, stream), len(streams) - 1)
+    void = (streams[place] == stream) & (np.arange(len(table)) < until[place]) & (serial > 0)
+    return np.flatnonzero(~void & (serial != VOID))
 
 
 def _mapped(fragment: Path) -> memoryview:

@@ -3,19 +3,19 @@
 Knows: the shape of a row in DFXML. Does not know: files, fragments, who counts what.
 Invariant: every row is valid by the schema and depends on its record only.
 
-An ``<id>`` is a whole number, since the reference library reads it as one: the stream in the lower 48
-bits, and above them which file of the stream it is (0 the first). A provisional ending of a name stands
-between two bytes that XML cannot hold, so nothing else in a row can look like it; ``settle_name`` keeps
-the ending or drops it and takes the bytes away.
+An ``<id>`` is a whole number, since the reference library reads it as one: the stream in the lower 47
+bits, bit 47 for a derived file (derived.py), and above them which file of the stream it is (0 the first).
+A provisional ending of a name stands between two bytes that XML cannot hold, so nothing else in a row can
+look like it; ``settle_name`` keeps the ending or drops it and takes the bytes away.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from pipeline.report.text import attributes, escape, harmless, timestamps
+from pipeline.report.text import attribute_names, attributes, escape, harmless, timestamps
 from workers.contract import CloseReason, Completeness
 
 Run: TypeAlias = tuple[int, int, int, int]
@@ -82,6 +82,7 @@ class StreamRecord(NamedTuple):
     conflict_bytes: int = 0  # losing bytes, kept or not
     conflict_file: str | None = None  # relative to the output folder
     suffix: str = ""  # provisional end of filename (merge.py); the stream's other names hold filename
+    found: Sequence[tuple[str, Mapping[str, int]]] = ()  # by protocol, what was counted in it
 
 
 NO_IMAGES: Final[Mapping[int, str]] = {}
@@ -91,7 +92,9 @@ CONFLICTS: Final = "conflicts-"
 
 _OPEN, _CLOSE = "\x01", "\x02"
 _PROVISIONAL = re.compile(b"\x01[^\x02]*\x02")
-_FILE = 48
+FILE: Final = 48
+"""The bits of an id behind which it says which file of the stream is meant."""
+
 
 _REASONS = {int(reason): reason.name.lower() for reason in CloseReason}
 
@@ -112,7 +115,14 @@ _PART = (
 )
 
 
-_TEXTS = attrgetter("filename", "src", "dst", "md5", "mac_src", "mac_dst")
+class Timed(Protocol):
+    """A record of what has a first and a last packet."""
+
+    @property
+    def first_ns(self) -> int: ...
+
+    @property
+    def last_ns(self) -> int: ...
 
 
 def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_IMAGES) -> list[bytes]:
@@ -127,10 +137,10 @@ def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_
     for record, (
         stream, name, size, runs, _, _, src, sport, dst, dport, family, packets, length, captured, payload,
         written, overlap, beyond, outside, not_data, refused, gaps, disorder, flags, reason, md5, where,
-        mac_src, mac_dst, parts, conflicts, lost, conflict_file, suffix,
-    ), (stamps, seen) in zip(records, _cleaned(records), _times(records), strict=True):  # fmt: skip
+        mac_src, mac_dst, parts, conflicts, lost, conflict_file, suffix, found,
+    ), (stamps, seen) in zip(records, _cleaned(records), times(records), strict=True):  # fmt: skip
         end, siblings = "/>", ""
-        if parts or conflicts or suffix or conflict_file or (several and len(runs) > 1):
+        if parts or conflicts or suffix or conflict_file or found or (several and len(runs) > 1):
             name, runs, end, siblings = _extended(record, images, stamps)
         elif several and runs:
             end = labels.get(runs[0][2], "/>")
@@ -143,9 +153,9 @@ def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_
         if where:
             link += _networks(where)
         row = _ROW % (
-            name, stream, size, stamps, _byte_runs(runs, size, images), _digest(md5), seen, family, src, dst,
+            name, stream, size, stamps, byte_runs(runs, size, images), digest(md5), seen, family, src, dst,
             sport, dport, link, packets, length, captured, stream >> 1, stream & 1, payload, written, rare,
-            _completeness(flags), _REASONS.get(reason, reason), end, siblings,
+            completeness(flags), _REASONS.get(reason, reason), end, siblings,
         )  # fmt: skip
         rows.append(row.encode())
     return rows
@@ -240,18 +250,17 @@ def _cleaned(records: Sequence[StreamRecord]) -> Sequence[StreamRecord]:
 _texts: Final = attrgetter("filename", "src", "dst", "md5", "mac_src", "mac_dst")
 
 
-def _times(records: Sequence[StreamRecord]) -> Iterator[tuple[str, str]]:
+def times(records: Sequence[Timed]) -> Iterator[tuple[str, str]]:
     """The times of each record, as elements of the file and as attributes of the flow."""
-    firsts = timestamps([record.first_ns for record in records])
-    lasts = timestamps([record.last_ns for record in records])
-    for first, last in zip(firsts, lasts, strict=True):
+    stamps = timestamps([record.first_ns for record in records] + [record.last_ns for record in records])
+    for first, last in zip(stamps, stamps[len(records) :], strict=False):
         yield (
             (last and f"<mtime>{last}</mtime>") + (first and f"<crtime>{first}</crtime>"),
             (first and f" startime='{first}' starttime='{first}'") + (last and f" endtime='{last}'"),
         )
 
 
-def _byte_runs(runs: Sequence[Run], size: int, images: Mapping[int, str]) -> str:
+def byte_runs(runs: Sequence[Run], size: int, images: Mapping[int, str]) -> str:
     """The runs of one file of ``size`` bytes, and the holes between them."""
     shown = []
     position = 0
@@ -273,7 +282,7 @@ def _extended(record: StreamRecord, images: Mapping[int, str], stamps: str) -> t
     name = _marked(record.filename, record)
     starts = [part.offset for part in record.parts]
     runs = _clipped(record.runs, 0, starts[0]) if starts else record.runs
-    children = "".join(map(_conflict, record.conflicts))
+    children = "".join(map(_conflict, record.conflicts)) + "".join(map(_found, record.found))
     file = record.conflict_file
     end = f" conflict_file='{_marked(file, record)}'" if file else ""
     more, named = _image_names(runs, images)
@@ -284,8 +293,8 @@ def _extended(record: StreamRecord, images: Mapping[int, str], stamps: str) -> t
         held = _clipped(record.runs, part.offset, stop)
         more, named = _image_names(held, images)
         siblings.append(_PART % (
-            _marked(part.filename, record), record.stream | number << _FILE, part.size, stamps,
-            _byte_runs(held, part.size, images), _digest(part.md5 and escape(part.md5)),
+            _marked(part.filename, record), record.stream | number << FILE, part.size, stamps,
+            byte_runs(held, part.size, images), digest(part.md5 and escape(part.md5)),
             record.stream, record.stream >> 1, record.stream & 1, part.offset,
             more + (f">{named}</tcpflow:part_of>" if named else "/>"),
         ))  # fmt: skip
@@ -298,8 +307,12 @@ def _marked(name: str, record: StreamRecord) -> str:
     start = beside if name.startswith(beside) else record.filename
     if not record.suffix or not name.startswith(start):
         return escape(name)
-    stem, behind = start.removesuffix(record.suffix), name[len(start) :]
-    return escape(stem) + _OPEN + escape(record.suffix) + _CLOSE + escape(behind)
+    return provisional_name(start.removesuffix(record.suffix), record.suffix, name[len(start) :])
+
+
+def provisional_name(stem: str, suffix: str, behind: str) -> str:
+    """A name, escaped, its provisional suffix between the two marks."""
+    return escape(stem) + _OPEN + escape(suffix) + _CLOSE + escape(behind)
 
 
 def _clipped(runs: Sequence[Run], start: int, stop: int | None) -> list[Run]:
@@ -332,15 +345,23 @@ def _image_names(runs: Sequence[Run], images: Mapping[int, str]) -> tuple[str, s
     return "", "".join(f"<tcpflow:image file_offset='{at}' name='{escape(name)}'/>" for at, name in changes)
 
 
+def _found(item: tuple[str, Mapping[str, int]]) -> str:
+    """What was counted of a protocol, as an element of its name."""
+    protocol, facts = item
+    named = dict(zip(attribute_names(tuple(facts)), facts.values(), strict=True))
+    return f"<tcpflow:{attribute_names((protocol,))[0]}{attributes(named)}/>"
+
+
 def _conflict(conflict: Conflict) -> str:
     return f"<tcpflow:conflict{attributes(conflict._asdict())}/>"
 
 
-def _digest(md5: str | None) -> str:
-    return f"<hashdigest type='md5'>{md5}</hashdigest>" if md5 else ""
+def digest(value: str | None, kind: str = "md5") -> str:
+    """A hash as an element; ``value`` is escaped."""
+    return f"<hashdigest type='{kind}'>{value}</hashdigest>" if value else ""
 
 
 @cache
-def _completeness(flags: int) -> str:
+def completeness(flags: int) -> str:
     """Names of what keeps a stream from being whole; "" when nothing does."""
     return " ".join((flag.name or "").lower() for flag in Completeness if flags & flag)

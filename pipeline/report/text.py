@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,6 +29,9 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;
 _KEPT = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}  # references, since a parser normalizes them otherwise
 
 _HARMLESS = bytes(sign for sign in range(0x20, 0x7F) if sign not in b"&<>'\"\\")
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]")
+_NO_BEGIN = re.compile(r"\d|[xX][mM][lL]|$")  # what no name begins with; names that begin with "xml" mean something
 
 _NO_TIME = np.iinfo(np.int64).min  # what numpy holds for "not a time"
 
@@ -48,14 +52,37 @@ def unescape(text: str) -> str:
 
 
 def attributes(values: Mapping[str, object]) -> str:
-    """`` name='value'`` of each, escaped, in their order. None is left out; booleans are true and false."""
+    """`` name='value'`` of each, escaped, in their order. None is left out; booleans are true and false, and what a
+    list holds is divided by blanks."""
     parts = []
     for name, value in values.items():
         if value is None:
             continue
+        if isinstance(value, list):
+            value = " ".join(map(str, value))
         shown = str(value).lower() if isinstance(value, bool) else escape(str(value))
         parts.append(f" {name}='{shown}'")
     return "".join(parts)
+
+
+@lru_cache(256)
+def attribute_names(keys: tuple[str, ...], taken: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """A name that XML allows for each key, none twice and none of ``taken``.
+
+    A name is its key with ``_`` for every sign but letters, digits and ``_`` (``limit.head``: ``limit_head``); where
+    two would be alike, the later one has a ``_`` behind. Keys are words of ours: they are remembered.
+    """
+    used = set(taken)
+    names = []
+    for key in keys:
+        name = _NOT_IN_NAMES.sub("_", key)
+        if _NO_BEGIN.match(name):
+            name = "_" + name
+        while name in used:
+            name += "_"
+        used.add(name)
+        names.append(name)
+    return tuple(names)
 
 
 def timestamps(times: Iterable[int]) -> list[str]:

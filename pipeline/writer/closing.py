@@ -16,7 +16,7 @@ from pipeline.writer.spans import by_input
 from pipeline.writer.stream import Stream
 from workers.contract import Completeness
 
-new_record: Final = tuple.__new__  # a third of what the class's own constructor takes, for 37 fields
+new_record: Final = tuple.__new__  # a third of what the class's own constructor takes, for 38 fields
 _READ: Final = 1 << 20  # bytes read back at a time
 
 
@@ -98,7 +98,7 @@ def close_stream(
         number, file.name, first_size, runs, first, last, ends.src, ends.sport, ends.dst, ends.dport,
         ends.family, packets, length, length - clipped, seen, written, overlap, beyond, outside, not_data,
         refused, size - present, disorder, flags, reason, md5, ends.networks, mac_src, mac_dst, parts,
-        conflicts, stream.conflict_bytes, conflict_file, stream.provisional,
+        conflicts, stream.conflict_bytes, conflict_file, stream.provisional, (),
     ))  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """File names of streams, and the text of addresses.
 
-Knows: the default name, the codes of ``-F``, the suffixes, and which names can have come of them.
+Knows: the default name, the codes of ``-F``, the suffixes, and which names can have come of them; which names
+objects get.
 Does not know: files.
 Invariant: a default name is one path component of [A-Za-z0-9._:@~-], and those of two connections of one
 run never agree. A name by ``-F`` may lie in folders, none of which is empty, ``.`` or ``..``: one that
@@ -15,6 +16,9 @@ from typing import Final, NamedTuple
 
 from pipeline.config import NAME_CODES
 from pipeline.tree import NO_NAMES, STAND_IN
+
+OBJECTS: Final = "objects"
+"""The folder that objects lie in."""
 
 _CODE = re.compile("%([AaBbTV%])")
 _UNNAMED: Final = "_"  # behind a folder's name that is none
@@ -125,12 +129,14 @@ def provisional(stream: int) -> str:
 
 # Names that are there already
 
+_DEFAULT: Final = (
+    r"(?:conflicts-)?(?:-?\d+T)?[0-9a-f.:]+\.\d+-[0-9a-f.:]+\.\d+(?:--(?:vx|ge)?\d+(?:\.(?:vx|ge)?\d+)*)?"
+)  # fmt: skip
 _ENDING: Final = r"(?:c\d{4,})?(?:~\d+(?:\.1)?)*(?:@\d+(?:~\d+(?:\.1)?)?)?"
-_DEFAULT: Final = re.compile(
-    r"(?:conflicts-)?(?:-?\d+T)?[0-9a-f.:]+\.\d+-[0-9a-f.:]+\.\d+(?:--(?:vx|ge)?\d+(?:\.(?:vx|ge)?\d+)*)?" + _ENDING,
-    re.ASCII,
-)
-_SUFFIXES: Final = re.compile(_ENDING, re.ASCII)
+_KIND: Final = r"(?:-[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*(?:~\d+(?:\.1)?)*)?"
+"""Behind the name of a stream's file: a file that was derived from it, ``-HTTPBODY-002-GZIP``."""
+
+_OBJECT: Final = re.compile(r"\d{1,16}-[1-9]\d{0,15}-[A-Za-z0-9._-]+(?:~\d+(?:\.1)?)*", re.ASCII)
 _ADDRESS: Final = r"\d{1,3}(?:\.\d{1,3}){3}|(?=.*:.*:)[0-9a-f:.]{2,39}"
 _TEXTS: Final = {
     "A": _ADDRESS, "B": _ADDRESS, "a": r"\d{1,5}", "b": r"\d{1,5}",
@@ -141,13 +147,17 @@ _TEXTS: Final = {
 class Pattern:
     """Which names a run with this ``-F`` and ``-T`` can have given to its files, with every suffix.
 
+    ``derived``: with ``-a``, also those of files beside the streams' own.
+
     It is a shape for Tree.found. No name costs more than its length times that of the format, however
     it was chosen: regular expressions of several codes in a row would go back and forth without end.
     """
 
-    def __init__(self, name_format: str | None, *, timestamp: bool) -> None:
+    def __init__(self, name_format: str | None, *, timestamp: bool, derived: bool = False) -> None:
         """``name_format`` is well formed (config.check_name_format)."""
-        self._plain = name_format is None
+        ending = _ENDING + _KIND if derived else _ENDING
+        self._default = None if name_format else re.compile(_DEFAULT + ending, re.ASCII)
+        self._endings = re.compile(ending, re.ASCII)
         *folders, last = map(_steps, (name_format or "").split("/"))
         self._folders = folders
         self.depth = len(folders)
@@ -162,21 +172,28 @@ class Pattern:
 
     def is_file(self, name: str) -> bool:
         """A file at the last level can have this name."""
-        if self._plain:
-            return _DEFAULT.fullmatch(name) is not None
+        if self._default is not None:
+            return self._default.fullmatch(name) is not None
         return any(
-            _SUFFIXES.fullmatch(each, end)
+            self._endings.fullmatch(each, end)
             for each in {name, name.removeprefix("conflicts-")}
             for end in _ends(self._last, each)
         )
 
-    def fits(self, name: str) -> bool:
-        """A whole name, relative to the output folder, can be that of a file, or of a folder that files lie in."""
-        *folders, last = name.split("/")
-        level = len(folders)
-        if level > self.depth or not all(self.is_folder(at, folder) for at, folder in enumerate(folders)):
-            return False
-        return self.is_folder(level, last) if level < self.depth else self.is_file(last)
+
+class ObjectNames:
+    """Which names ``-e`` can have given to its objects, ``CONNECTION-N-NAME``. A shape for Tree.found."""
+
+    def __init__(self) -> None:
+        self.depth = 1
+
+    def is_folder(self, level: int, name: str) -> bool:
+        """A folder at this level can have this name."""
+        return not level and name in {OBJECTS, OBJECTS + STAND_IN}
+
+    def is_file(self, name: str) -> bool:
+        """An object can have this name."""
+        return _OBJECT.fullmatch(name) is not None
 
 
 class _Step(NamedTuple):

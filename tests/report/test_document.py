@@ -13,7 +13,6 @@ from pipeline.report.rows import format_rows
 from pipeline.report.text import unescape
 from tests.report.reader import read
 from tests.report.samples import ODD_TEXT, creator, outcome, record
-from tests.shared import shared_or_skip
 
 BYTES = bytes(range(256)).decode("utf-8", "surrogateescape")
 
@@ -46,9 +45,8 @@ def test_what_a_reader_finds() -> None:
     ]  # fmt: skip
 
 
-def test_the_schema() -> None:
+def test_the_schema(schema: etree.XMLSchema) -> None:
     """A report validates against the published DFXML schema, with inputs or without any."""
-    schema = etree.XMLSchema(etree.parse(str(shared_or_skip() / "dfxml" / "dfxml.xsd")))
     for names in ([], ["a.pcap", BYTES]):
         inputs = [Input(name, 1, 2, BYTES, 3, [(4, 5, BYTES)] * count, count) for count, name in enumerate(names)]
         rows = b"".join(format_rows([record(filename=BYTES)], {0: "a.pcap"}))

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import OutputError
 from pipeline.report import placing
-from pipeline.report.fragments import INDEX, FragmentWriter, index_path, name_key
+from pipeline.report.fragments import INDEX, VOID, FragmentWriter, index_path, name_key
 
 
 def test_rows_and_index(tmp_path: Path) -> None:
@@ -29,6 +29,17 @@ def test_rows_and_index(tmp_path: Path) -> None:
     for entry, row in zip(index, rows.values(), strict=True):
         assert content[int(entry["offset"]) :][: int(entry["length"])] == row
     assert len(content) == sum(map(len, rows.values())) > 1 << 21
+
+
+def test_serials_and_voids(tmp_path: Path) -> None:
+    """The index has them in the order in which they were said, each void where the next row will lie."""
+    with FragmentWriter(tmp_path / "0") as writer:
+        writer.add([7, 7], [b"own", b"first"], serials=[0, 1])
+        writer.void(7)
+        writer.add([9], [b"other"])
+        writer.void(9)
+    found = np.fromfile(index_path(tmp_path / "0"), INDEX)[["stream", "serial", "offset", "length"]].tolist()
+    assert found == [(7, 0, 0, 3), (7, 1, 3, 5), (7, VOID, 8, 0), (9, 0, 8, 5), (9, VOID, 13, 0)]
 
 
 def test_nothing_shows_before_close(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -13,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InternalError, OutputError
+from pipeline.report import fragments
 from pipeline.report import merge as merging
-from pipeline.report.fragments import FragmentWriter, index_path
+from pipeline.report.derived import add_derived
+from pipeline.report.fragments import FragmentWriter, index_path, name_key
 from pipeline.report.merge import first_of_each, merge, plain_streams, read_index
 from pipeline.report.rows import format_rows
-from tests.report.samples import record
+from tests.report.samples import derived, record
 
 U64 = np.uint64
 
@@ -47,6 +50,49 @@ def test_rows_come_in_the_order_of_streams(rows: list[tuple[int, int, bytes]], p
         out = Path(folder, "report.xml")
         assert merge(paths, out, b"HEAD", b"TAIL") == len(rows)
         assert out.read_bytes() == b"HEAD" + b"".join(row[2] for row in sorted(rows)) + b"TAIL"
+
+
+SAID = st.tuples(st.integers(0, 5), st.none() | st.integers(0, 3), st.binary(max_size=9))
+"""Of a stream: a row with its serial, or None: all of its derived rows are void."""
+
+
+@settings(deadline=None)
+@given(st.lists(SAID, max_size=40), st.sampled_from([0, 1, 40, 1 << 20]))
+def test_derived_rows_follow_their_stream(said: list[tuple[int, int | None, bytes]], buffer: int) -> None:
+    """By serial, behind the stream's own row whenever that was added, and without those that became void; other
+    streams, in this fragment and in others, are not touched."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fragments, "_BUFFER", buffer)
+        writers = [FragmentWriter(Path(folder, str(number))) for number in range(2)]
+        living: dict[tuple[int, int], bytes] = {}
+        for stream, serial, row in said:
+            writer = writers[stream % 2]
+            if serial is None:
+                writer.void(stream)
+                living = {key: kept for key, kept in living.items() if key[0] != stream or key[1] == 0}
+            elif (stream, serial) not in living:
+                writer.add([stream], [row], serials=[serial])
+                living[stream, serial] = row
+        for writer in writers:
+            writer.close()
+        out = Path(folder, "report.xml")
+        assert merge([Path(folder, "0"), Path(folder, "1")], out, b"", b"") == len(living)
+        assert out.read_bytes() == b"".join(row for _, row in sorted(living.items()))
+
+
+def test_derived_rows_follow_the_name_of_their_stream(tmp_path: Path) -> None:
+    """They have no say in who gets a name, and are called as their stream is."""
+    path = tmp_path / "0"
+    with FragmentWriter(path) as writer:
+        for stream in (8, 4):
+            body = derived(1, stream, filename=f"n~{stream}-HTTP", suffix=f"~{stream}")
+            add_derived(writer, [body, body._replace(serial=2, filename="objects/4-1-x~4-y", suffix="")])
+            own = record(stream, filename=f"n~{stream}", suffix=f"~{stream}")
+            writer.add([stream], format_rows([own]), [name_key("n")])
+    assert plain_streams(read_index([path])).tolist() == [4]
+    merge([path], tmp_path / "report.xml", b"", b"")
+    names = re.findall(rb"<filename>(.*?)</filename>", (tmp_path / "report.xml").read_bytes())
+    assert names == [b"n", b"n-HTTP", b"objects/4-1-x~4-y", b"n~8", b"n~8-HTTP", b"objects/4-1-x~4-y"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 60), st.integers(0, 3)), unique_by=lambda row: row[0]))
@@ -123,11 +169,32 @@ def test_an_unsound_fragment_is_refused(tmp_path: Path, damage: object) -> None:
     assert {left.name for left in tmp_path.iterdir()} <= {"0", "0.index"}
 
 
-def test_two_rows_of_a_stream_are_refused(tmp_path: Path) -> None:
-    """A stream has one row, whoever wrote it."""
-    paths = [fragment(tmp_path / str(n), [4], [b"row"]) for n in range(2)]
-    with pytest.raises(InternalError, match="stream 4"):
-        merge(paths, tmp_path / "report.xml", b"", b"")
+@pytest.mark.parametrize("serial", [0, 3])
+def test_two_rows_of_a_stream_are_refused(tmp_path: Path, serial: int) -> None:
+    """A stream has one row of its own, and one of each derived file, whoever wrote it."""
+    for n in range(2):
+        with FragmentWriter(tmp_path / str(n)) as writer:
+            writer.add([4], [b"row"], serials=[serial])
+    with pytest.raises(InternalError, match=f"stream 4 has two rows {serial}"):
+        merge([tmp_path / "0", tmp_path / "1"], tmp_path / "report.xml", b"", b"")
+
+
+def test_the_index_is_small(tmp_path: Path) -> None:
+    """Under 100 bytes a row, also where every stream has derived rows and some were void."""
+    count = 50_000
+    path = tmp_path / "0"
+    with FragmentWriter(path) as writer:
+        for serial in (1, 0):
+            writer.add(range(count), [b"x"] * count, serials=[serial] * count)
+        for stream in range(0, count, 100):
+            writer.void(stream)
+    tracemalloc.start()
+    try:
+        merge([path], tmp_path / "report.xml", b"", b"")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * count * 100
 
 
 def test_an_old_report_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from pipeline.report.document import head, tail
 from pipeline.report.rows import (
     Conflict,
     Part,
@@ -19,18 +18,12 @@ from pipeline.report.rows import (
     format_shared,
     settle_name,
 )
-from pipeline.report.text import escape, timestamps
+from pipeline.report.text import attribute_names, escape, timestamps
 from tests.report.reader import FOREIGN, NAMESPACE, FileObject, read
-from tests.report.samples import MD5, creator, outcome, record, records
-from tests.shared import shared_or_skip
+from tests.report.samples import MD5, document, record, records
 from workers.contract import CloseReason, Completeness
 
 IMAGES = {0: "a.pcap", 1: "b & c.pcap"}
-
-
-def document(rows: list[bytes], plain: bool = False) -> bytes:
-    """A whole document of these rows."""
-    return head(creator(), ["a.pcap"]) + b"".join(settle_name(row, plain) for row in rows) + tail(outcome())
 
 
 def files(*given: StreamRecord, images: dict[int, str] | None = None) -> list[FileObject]:
@@ -162,6 +155,9 @@ def flow_element(file: etree._Element, item: StreamRecord, first: str, last: str
     )  # fmt: skip
     for conflict in item.conflicts:
         add(flow, "conflict", space=FOREIGN, **conflict._asdict())
+    for protocol, facts in item.found:
+        (tag,) = attribute_names((protocol,))
+        add(flow, tag, space=FOREIGN, **dict(zip(attribute_names(tuple(facts)), facts.values(), strict=True)))
     return flow
 
 
@@ -184,12 +180,6 @@ def test_rows_agree_with_their_twin(items: list[StreamRecord], images: dict[int,
     root = etree.fromstring(document(format_rows(items, images), plain))
     found = [comparable(file) for file in root.iter(f"{{{NAMESPACE}}}fileobject")]
     assert found == [comparable(file) for item in items for file in twin(item, images, plain)]
-
-
-@pytest.fixture(scope="module")
-def schema() -> etree.XMLSchema:
-    """The published one."""
-    return etree.XMLSchema(etree.parse(str(shared_or_skip() / "dfxml" / "dfxml.xsd")))
 
 
 @settings(deadline=None)
@@ -311,6 +301,26 @@ def test_conflicts_lie_beside_their_stream() -> None:
     (row,) = format_rows([item])
     assert b"conflict_file='a/b/conflicts-n'" in settle_name(row, plain=True)
     assert b"conflict_file='a/b/conflicts-n~7'" in settle_name(row, plain=False)
+
+
+FOUND = (("http", {"requests": 3, "limit.head": 1}), ("smtp", {}))
+SHOWN = [("http", {"requests": "3", "limit_head": "1"}), ("smtp", {})]
+
+
+@pytest.mark.parametrize("more", [{}, {"parts": (Part("n@50", 50, 50),)}, {"suffix": "2.80"}])
+def test_what_was_found_in_a_stream(more: dict[str, object]) -> None:
+    """The flow element has an element of each protocol, with what was counted; that of parts has none."""
+    first, *parts = files(record(found=FOUND, **more))
+    assert first.foreign[1:] == SHOWN
+    assert [len(part.foreign) for part in parts] == [1] * len(parts)
+
+
+def test_what_was_found_in_streams_of_one_file() -> None:
+    """Each flow element has its own (-R)."""
+    flows = [(0, record(2, found=FOUND)), (100, record(8)), (200, record(10, found=FOUND[1:]))]
+    (row,) = format_shared([record(2)], [flows])
+    (file,) = read(document([row])).files
+    assert [tag for tag, _ in file.foreign] == ["tcpflow", "http", "smtp", "tcpflow", "tcpflow", "smtp"]
 
 
 # --------------------------------------------------------------------------- -R

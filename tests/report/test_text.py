@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.report.text import attributes, escape, harmless, timestamps, unescape
+from pipeline.report.text import attribute_names, attributes, escape, harmless, timestamps, unescape
 from tests.report.samples import ODD_TEXT, TIME
 
 EVERY_CHARACTER = (
@@ -66,8 +66,34 @@ def test_harmless_text_needs_no_escape(text: str) -> None:
 
 
 def test_attributes() -> None:
-    """None is left out, booleans are XML's, and values are escaped."""
+    """None is left out, booleans are XML's, lists have blanks between, and values are escaped."""
     assert attributes({"a": None, "b": True, "c": 3, "d": "<'"}) == " b='true' c='3' d='&lt;&apos;'"
+    assert attributes({"a": ["x", "<"], "b": []}) == " a='x &lt;' b=''"
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        (("requests", "limit.head"), ("requests", "limit_head")),
+        (("a.b", "a_b", "a-b"), ("a_b", "a_b_", "a_b__")),
+        (("", "3x", "xmlns", "XML", "é"), ("_", "_3x", "_xmlns", "_XML", "__")),
+        (("flow", "flow_"), ("flow_", "flow__")),
+    ],
+)
+def test_names_of_attributes(keys: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Dots become ``_``; what is no name, or taken, is made one that is free."""
+    assert attribute_names(keys, frozenset({"flow"})) == names
+
+
+@given(st.lists(ODD_TEXT, unique=True).map(tuple))
+def test_any_keys_can_be_attributes(keys: tuple[str, ...]) -> None:
+    """One element holds them all, whatever they are, and no namespace is changed by it."""
+    names = attribute_names(keys)
+    read: list[dict[str, str]] = []
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.StartElementHandler = lambda _, attributes: read.append(attributes)
+    parser.Parse(f"<e{attributes(dict.fromkeys(names, 1))}/>", True)
+    assert read == [dict.fromkeys(names, "1")]
 
 
 @given(st.lists(TIME))

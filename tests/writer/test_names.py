@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 
 from pipeline.config import LONGEST_NAME, NAME_CODES, check_name_format
 from pipeline.errors import UsageError
-from pipeline.writer.names import Endpoints, Names, Pattern, endpoints, ipv4, ipv6, networks, provisional
+from pipeline.tree import fits
+from pipeline.writer.names import (
+    OBJECTS,
+    Endpoints,
+    Names,
+    ObjectNames,
+    Pattern,
+    endpoints,
+    ipv4,
+    ipv6,
+    networks,
+    provisional,
+)
 
 OPENED = 1_620_000_000_987_654_321
 PLAIN = Endpoints("192.168.1.100", 12345, "93.184.216.34", 80, (), 2)
@@ -211,7 +223,7 @@ def test_names_by_a_format_stay_in_the_folder(
     suffix = provisional(stream)
     for whole in (last, last + suffix, f"{last}{suffix}@{stream}", f"conflicts-{last}{suffix}{suffix}"):
         path = f"{folders}/{whole}" if folders else whole
-        assert pattern.fits(path)
+        assert fits(pattern, path)
         parts = path.split("/")
         if whole != last:
             assert {"", ".", ".."}.isdisjoint(parts)
@@ -256,17 +268,49 @@ def test_what_a_format_did_not_make(name_format: str, timestamp: bool, foreign: 
     """Names that come near, and folders: of a file's path only its folders fit beside it."""
     pattern = Pattern(name_format, timestamp=timestamp)
     folders = {"5"} if name_format.startswith("%T/") else set()
-    assert {name for name in foreign if pattern.fits(name)} == folders
+    assert {name for name in foreign if fits(pattern, name)} == folders
+
+
+KINDS = ["-HTTP", "-HTTPBODY", "-HTTPBODY-002", "-HTTPBODY-1000-GZIP", "-HTTPBODY-BR-GZIP", "-MAIL-017"]
+NO_KINDS = ["-", "-http", "-2", "-HTTP-", "--HTTP", "-HTTP--GZIP", "-HTTP-gz", "-HTTP.bak", "-HTTP@5", "-HTTP~", "-ÄB"]
+
+
+@pytest.mark.parametrize(
+    ("name_format", "names"),
+    [
+        (None, ["10.0.0.1.1-10.0.0.2.80", "5T::1.1-::2.80--10.vx7c0012~3.1"]),
+        ("%V%A-X", ["10.0.0.1-X~4", "10.0.0.1-Xc0001~4.1", "10.0.0.1-X"]),
+    ],
+)
+def test_names_of_derived_files(name_format: str | None, names: list[str]) -> None:
+    """A file of ``-a`` is known for one of ours by the run that had ``-a``, and by no other."""
+    derived, plain = (Pattern(name_format, timestamp=False, derived=each) for each in (True, False))
+    for name in names:
+        assert [kind for kind in KINDS if not derived.is_file(name + kind)] == []
+        assert [kind for kind in KINDS if not derived.is_file(name + kind + provisional(7) + provisional(9))] == []
+        assert [kind for kind in NO_KINDS if derived.is_file(name + kind)] == []
+        assert [kind for kind in KINDS if plain.is_file(name + kind)] == []
+
+
+@pytest.mark.parametrize("folder", [OBJECTS, OBJECTS + "~"])
+def test_names_of_objects(folder: str) -> None:
+    """An object lies in a folder of ours, and has its connection and its number in front."""
+    ours = ["1-1-x", "17-20-index.html", "5-1-a_b-c.tar.gz.coded", "9-1-x~9", "9-1-x~9.1"]
+    foreign = ["", "x", "1-x", "1-0-x", "1-01-x", "1-1-", "1-1-é", "1-1-a b", "a-1-x", "1-1-x~", "1-1-x\n", "١-1-x"]
+    assert fits(ObjectNames(), folder)
+    assert [name for name in ours + foreign if fits(ObjectNames(), f"{folder}/{name}")] == ours
+    assert not any(fits(ObjectNames(), f"{above}{ours[0]}") for above in ("", "x/", f"x/{folder}/", f"{folder}x/"))
 
 
 @pytest.mark.parametrize(
     ("name_format", "name"),
-    [("%a1" * 30, "1" * 254 + "x"), ("%V" * 9, "1." * 127), ("%A.%A.%A.%A", "1." * 127), (None, "1." * 127 + "-")],
-)
+    [("%a1" * 30, "1" * 254 + "x"), ("%V" * 9, "1." * 127), ("%A.%A.%A.%A", "1." * 127), (None, "1." * 127 + "-"),
+     (None, "1.1-1.1" + "-A1" * 82 + "x"), ("%A", "1.1.1.1" + "-A" * 120 + "-")],
+)  # fmt: skip
 def test_no_name_takes_long_to_judge(name_format: str | None, name: str) -> None:
     """Names in a shared folder are chosen by others; to judge one takes milliseconds, whatever it is."""
     begin = time.process_time()
-    assert not Pattern(name_format, timestamp=True).is_file(name)
+    assert not Pattern(name_format, timestamp=True, derived=True).is_file(name)
     assert time.process_time() - begin < 1
 
 
