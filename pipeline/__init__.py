@@ -4,8 +4,8 @@
         │                         │
         ▼                         ▼
     capture process                 worker 0..N-1            writer 0..M-1
-    source ─► decode ─► shard ─zmq─► reassemble ─────zmq────► files, MD5, ─► stream files
-    records   columns   by 4-tuple   columns to events        report rows ─► DFXML fragments
+    source ─► decode ─► shard ─zmq─► reassemble ─────zmq────► files, MD5, ─► stream files, objects
+    records   columns   by 4-tuple   columns to events        HTTP, rows  ─► DFXML fragments
         ▲                                │                        │
         └───────── credit, release ──────┴────────────────────────┘
                         coordinator: starts, watches, ends them; merges the fragments into the report
@@ -48,9 +48,10 @@ Where things are, in the order in which the data takes them:
     decode/        kernels: records to TCP segments; the filter expression
     defrag/        IP fragments to datagrams, before anything has a flow
     shard.py       keyed symmetric hash; one batch into one batch a worker
-    writer/        events to files or to the console: names, open files, overlaps compared, hashes
+    writer/        events to files or to the console: names, open files, overlaps compared, hashes; what streams
+                   carry (-a, -e) told to analyzers, and what these find made files, objects or text
     settle.py      names that several streams would like (a coarse -F), once all streams are known
-    report/        DFXML rows, fragments, merge; the lines of --flows, the packet map
+    report/        DFXML rows, fragments, merge; the lines of --flows and of objects.jsonl, the packet map
     provenance.py  what the report says of the run itself
     results.py     what the stages said when they were done
     explain/       what became of each segment of one stream, from its report and its captures
@@ -75,6 +76,9 @@ Decisions that are not obvious from one file:
 - In one process inputs are copied, never mapped: a page that the storage does not give (SIGBUS) would end it.
   Among processes that ends one of them, and the run starts over with copies.
 - Rotated captures are merged by the running maximum of times; see timeline.py for where they join.
+- Both directions of a connection are in one writer, so it reads them together there (-a, -e). Analyzers are pure and
+  know framing only (workers/analyzers/seam.py); they follow the frontier, as hashes do, and what came out of order is
+  read back from the stream's file. A stream that changed below what they were told is told anew when it closes.
 - What ``-c`` leaves behind an unfilled hole when a connection ends is printed at the end of the run: the moment
   at which an idle connection is noticed depends on batches.
 - A connection that has ended is kept for 240 s of packet time: data after an early FIN or a RST belongs

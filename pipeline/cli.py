@@ -36,6 +36,7 @@ from pipeline.config import (
     OverlapPolicy,
     byte_size,
     check_name_format,
+    check_protocols,
     choose_processes,
     point_in_time,
     whole_number,
@@ -53,9 +54,6 @@ CAPTURE_NAME: Final = r".*\.(pcap|pcapng|cap|dmp|snoop)[0-9]*(\.(gz|bz2|xz|zst|l
 
 PACKED_GROWS: Final = 3
 """A compressed capture counts as so many times its size: what compression usually saves of one."""
-
-FAULTS_TOLD: Final = 3
-"""Of each input. The report has all."""
 
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
@@ -148,53 +146,13 @@ def _run(config: Config, found: Found) -> int:
     from pipeline.run import run
 
     outcome: Outcome = run(config)
-    _tell_faults(config, outcome.faults)
+    for what, advice in remarks.of_faults(config, outcome.faults):
+        console.warning(what, advice)
     if config.verbose:
         console.details(outcome.inputs, outcome.counters)
     if not config.quiet and (config.verbose or not config.console):  # a pager need not show what -c did not print
         console.summary(outcome.counters, outcome.seconds)
     return outcome.status
-
-
-def _tell_faults(config: Config, faults: Sequence[Fault]) -> None:
-    """The first faults of each input, one line each, and how many more it has; a hint behind the last."""
-    of_input: dict[Path, list[Fault]] = {}
-    for fault in faults:
-        of_input.setdefault(fault.path, []).append(fault)
-    for path, found in of_input.items():
-        name = "standard input" if path == STDIN else str(path)
-        lines = [f"{name}: {fault.problem}{_place(fault)}" for fault in found[:FAULTS_TOLD]]
-        if len(found) > FAULTS_TOLD:
-            lines.append(f"… and {_more_faults(len(found))} in {name}")
-        for line in lines[:-1]:
-            console.warning(line)
-        console.warning(lines[-1], _what_was_read(config, found))
-
-
-def _more_faults(count: int) -> str:
-    from pipeline.source.records import MOST_FAULTS  # a run has it by now
-
-    more = count - FAULTS_TOLD
-    return f"{'at least ' if count >= MOST_FAULTS else ''}{more:,} more fault{'s' if more > 1 else ''}"
-
-
-def _place(fault: Fault) -> str:
-    if not fault.offset and not fault.length:
-        return ""
-    skipped = f", {fault.length:,} bytes skipped" if fault.length else ""
-    return f" (at byte {fault.offset:,}{skipped})"
-
-
-def _what_was_read(config: Config, found: Sequence[Fault]) -> str:
-    from pipeline.source.records import CUT_OFF  # a run has it by now
-
-    if config.strict and found[-1].length:
-        return "everything before it was processed; --strict stops there"
-    if any(fault.length for fault in found[:-1]) or (found[-1].length and not found[-1].problem.startswith(CUT_OFF)):
-        return "the rest was processed"
-    if found[-1].offset:
-        return "everything before it was processed"
-    return "the other inputs were processed" if len(config.inputs) > 1 else "there was nothing to process"
 
 
 def parse(argv: Sequence[str]) -> Config | Answer:
@@ -223,6 +181,8 @@ def _config(options: argparse.Namespace, found: Found, expression: str, command_
     config = Config(
         inputs=found.paths,
         console=options.console,
+        analyze=options.analyze,
+        extract=check_protocols(options.extract),
         append=options.append,
         expression=expression,
         start_ns=start,
@@ -236,12 +196,28 @@ def _config(options: argparse.Namespace, found: Found, expression: str, command_
         overwrite=options.overwrite,
         verbose=options.verbose,
         quiet=options.quiet,
-        limits=Limits(
-            stream_bytes=_number(options, "max_bytes", 0, (1 << 62), "-C"), overlap=_overlap(options.overlap)
-        ),
+        limits=_limits(options),
         command_line=command_line,
     )
     return _with_resources(options, found, _with_output(options, config))
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    defaults = Limits()
+    decoded, ratio = options.max_decoded, _number(options, "max_ratio", 1, 1 << 40)
+    if not options.analyze and not options.extract:
+        for option, value in (("--max-decoded", decoded), ("--max-ratio", ratio)):
+            if value is not None:
+                raise UsageError(
+                    f"{option}: nothing is decoded without -a or -e", f"add one of them, or leave {option} away"
+                )
+    return replace(
+        defaults,
+        stream_bytes=_number(options, "max_bytes", 0, 1 << 62, "-C"),
+        overlap=_overlap(options.overlap),
+        decoded_bytes=defaults.decoded_bytes if decoded is None else byte_size("--max-decoded", decoded, 1, 1 << 40),
+        decoded_ratio=defaults.decoded_ratio if ratio is None else ratio,
+    )
 
 
 def _with_output(options: argparse.Namespace, config: Config) -> Config:
@@ -253,6 +229,8 @@ def _with_output(options: argparse.Namespace, config: Config) -> Config:
         raise UsageError(f"{output}: not a folder", "give -o a folder; it is made if missing")
     if options.console and options.packet_map:
         raise UsageError("-c and --packet-map exclude one another", "-c writes nothing into the output folder")
+    if options.console and options.extract:
+        raise UsageError("-c and -e exclude one another", "-c -a prints what was found; for objects, leave -c away")
     config = replace(
         config,
         output=output,
@@ -350,7 +328,10 @@ def _target(option: str, text: str | None) -> Path | None:
 def _check_targets(config: Config) -> None:
     """What is written besides the streams: each its own file, and none of them an input."""
     packet_map = config.output / "packet-map.tsv" if config.packet_map else None
-    targets = {"-X": config.report, "--flows": config.flows, "-w": config.unprocessed, "--packet-map": packet_map}
+    index = config.output / "objects.jsonl" if config.extract else None
+    targets = {
+        "-X": config.report, "--flows": config.flows, "-w": config.unprocessed, "--packet-map": packet_map, "-e": index
+    }  # fmt: skip
     seen: dict[str, str] = {}
     for option, path in targets.items():
         if path is None:
@@ -363,7 +344,8 @@ def _check_targets(config: Config) -> None:
 
 
 _WHAT: Final = {
-    "-X": "the report", "--flows": "the list of flows", "-w": "what is not processed", "--packet-map": "the packet map"
+    "-X": "the report", "--flows": "the list of flows", "-w": "what is not processed", "--packet-map": "the packet map",
+    "-e": "the index of objects",
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ Invariant: a Config that exists is valid; whoever holds one need not check it ag
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -68,7 +69,9 @@ class Config:
     packet_map: bool = False  # --packet-map
     unprocessed: Path | None = None  # -w: the packets that no stream took
     unfinished: Path | None = None  # ... until that file is whole; who started the run removes it
-    console: bool = False  # -c: streams on standard output, no stream files
+    console: bool = False  # -c: streams on standard output, no stream files; with -a the exchanges in them
+    analyze: bool = False  # -a: files of every protocol that there is, beside those of the streams
+    extract: tuple[str, ...] = ()  # -e: protocols whose objects are written, by name
     append: bool = False  # -R: later connections of a tuple go on in the file of the first
     expression: str = ""  # pcap filter; "" takes all
     start_ns: int | None = None  # --start, --end: only packets with start <= time < end
@@ -97,6 +100,27 @@ class Config:
     def overlap(self) -> OverlapPolicy:
         """Which bytes win where segments overlap: the workers' rule, and so among the limits."""
         return self.limits.overlap
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Those that streams are searched for, by name; none without -a and -e, which then costs no import."""
+        return known_protocols() if self.analyze else self.extract
+
+
+def known_protocols() -> tuple[str, ...]:
+    """Those that there are, by name."""
+    from workers.analyzers.protocols import names
+
+    return names()
+
+
+def check_protocols(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Each of ``wanted`` once, by name. Raises UsageError for one that there is not."""
+    known = known_protocols() if wanted else ()
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"-e: unknown protocol '{name}'", f"known are {', '.join(known)}; repeat -e for several")
+    return tuple(sorted(set(wanted)))
 
 
 def choose_processes(size: int | None, cores: int, workers: int | None, writers: int | None) -> tuple[int, int]:

@@ -63,7 +63,8 @@ def summary_text(counters: Mapping[str, int], seconds: float) -> str:
     """The summary as aligned lines.
 
     Reads ``packets``, ``packets.tcp``, ``connections``, ``streams``, ``bytes.input``, ``bytes.written``,
-    ``gaps``, ``bytes.gaps``, ``conflicts`` and all ``unprocessed.REASON``; one that is not there is 0.
+    ``gaps``, ``bytes.gaps``, ``conflicts`` and all ``unprocessed.REASON``; one that is not there is 0. ``found.files``
+    and ``found.bytes`` have a line if there are any.
     """
 
     def n(name: str) -> str:
@@ -74,6 +75,7 @@ def summary_text(counters: Mapping[str, int], seconds: float) -> str:
         ("packets", f"{n('packets')}, {n('packets.tcp')} of them TCP"),
         ("connections", n("connections")),
         ("streams", f"{n('streams')}, {n('bytes.written')} bytes written"),
+        *([("found", f"{n('found.files')} files, {n('found.bytes')} bytes")] if counters.get("found.files") else []),
         ("gaps", f"{n('gaps')}, {n('bytes.gaps')} bytes missing"),
         ("conflicts", n("conflicts")),
         ("unprocessed", _unprocessed(counters)),

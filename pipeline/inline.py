@@ -89,6 +89,6 @@ def _aside(config: Config, spool: Spool) -> Aside | None:
 def _writer(config: Config, fragment: Path, memory: Memory) -> Writer:
     if not config.console:
         return Writer(config, fragment, memory)
-    from pipeline.writer.printing_writer import PrintingWriter
+    from pipeline.writer.printing_writer import console_writer
 
-    return PrintingWriter(config, fragment, memory)
+    return console_writer(config, fragment, memory)

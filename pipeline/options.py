@@ -11,13 +11,11 @@ import argparse
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from pipeline.config import DEFAULT_BATCH_PACKETS
+from pipeline.config import DEFAULT_BATCH_PACKETS, known_protocols
 from pipeline.errors import UsageError
 
 LATER: Final = (
     (("-i", "--interface"), "live capture"),
-    (("-a", "--analyze"), "protocol analysis"),
-    (("-e", "--extract"), "extracting objects"),
     (("-s", "--snap-length"), "live capture and its snap length"),
 )
 """Options of later versions."""
@@ -32,6 +30,9 @@ by task:
   only some of the traffic                 flowshard -r day.pcap -o out host 10.0.0.1 and port 80
   only a stretch of time (UTC)             flowshard -r day.pcap -o out --start 2024-05-01T10:00 --end 2024-05-01T10:05
   read streams on the console              flowshard -r day.pcap -c port 80 | less
+  HTTP: heads and bodies as files          flowshard -r day.pcap -o out -a
+  every object that HTTP carried           flowshard -r day.pcap -o out -e http
+  read requests and answers                flowshard -r day.pcap -c -a | less
   the first 4 kB of each stream            flowshard -r day.pcap -o out -C 4096
   names of your own, in folders            flowshard -r day.pcap -o out -F %A/%T-%a-%B.%b
   a line for each connection               flowshard -r day.pcap -o out --flows flows.jsonl
@@ -77,6 +78,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message.removeprefix("argument "), "flowshard -h lists the options")
 
+    def format_help(self) -> str:
+        self.epilog = f"protocols that -a and -e know: {' '.join(known_protocols())}\n\n{EXAMPLES}"  # no run needs them
+        return super().format_help()
+
 
 class _Later(argparse.Action):
     def __call__(self, *_: object, **__: object) -> None:
@@ -94,7 +99,6 @@ def option_parser() -> argparse.ArgumentParser:
         prog="flowshard",
         usage="flowshard -r FILE [-r FILE ...] [-o DIR] [option ...] [filter expression]",
         description="Rebuild the TCP streams of captures into files, with a DFXML report.",
-        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         add_help=False,
@@ -102,6 +106,7 @@ def option_parser() -> argparse.ArgumentParser:
     _add_input(parser)
     _add_streams(parser)
     _add_output(parser)
+    _add_analysis(parser)
     _add_running(parser)
     for names, what in LATER:
         parser.add_argument(*names, nargs="?", action=_Later, const=what, help=argparse.SUPPRESS)
@@ -167,7 +172,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "-c",
         "--console",
         action="store_true",
-        help="print the streams in packet order; no stream files, and no report unless -X",
+        help="print the streams in packet order, with -a the requests and answers in them; no stream files, and no "
+        "report unless -X",
     )
     add(
         "-F",
@@ -184,6 +190,28 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("-w", "--write-unprocessed", metavar="FILE", help="write the packets that no stream took into a pcapng capture")
     add("--packet-map", action="store_true", help="write DIR/packet-map.tsv: where each packet's bytes are")
     add("--overwrite", action="store_true", help="replace the output of an earlier run")
+
+
+def _add_analysis(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what streams carry").add_argument
+    add(
+        "-a",
+        "--analyze",
+        action="store_true",
+        help="look for the protocols that are known, and write what they carry into files beside the streams: "
+        "NAME-HTTP (heads), NAME-HTTPBODY (a body as sent), NAME-HTTPBODY-GZIP (decoded)",
+    )
+    add(
+        "-e",
+        "--extract",
+        metavar="PROTO",
+        action="append",
+        default=[],
+        help="write the objects of a protocol, decoded, into DIR/objects, and an index, DIR/objects.jsonl; "
+        "repeatable; below are those that there are",
+    )
+    add("--max-decoded", metavar="SIZE", help="what a compressed body is decoded to at most (default: 64M)")
+    add("--max-ratio", metavar="N", help="... and how many times its own size, beyond 1M (default: 1000)")
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:

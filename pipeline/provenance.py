@@ -61,6 +61,8 @@ def _input(name: str, facts: Mapping[str, Any]) -> Input:
 
 
 def _options(config: Config) -> dict[str, str | int | bool | None]:
+    """What the run was asked to do; what is None is not said, as are all words on analysis where there was none."""
+    limits, analysis = config.limits, config.analyze or bool(config.extract)
     return {
         "expression": config.expression or None,
         "name_format": config.name_format,
@@ -74,7 +76,11 @@ def _options(config: Config) -> dict[str, str | int | bool | None]:
         "start_ns": config.start_ns,
         "end_ns": config.end_ns,
         "strict": config.strict,
-        "stream_bytes": config.limits.stream_bytes,
+        "stream_bytes": limits.stream_bytes,
+        "analyze": config.analyze or None,
+        "extract": " ".join(config.extract) or None,
+        "decoded_bytes": limits.decoded_bytes if analysis else None,
+        "decoded_ratio": limits.decoded_ratio if analysis else None,
         "hash_key": f"{config.hash_key:#x}",
     }
 

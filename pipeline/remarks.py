@@ -1,4 +1,4 @@
-"""What an analyst is told beside the result: inputs left out, a disk that is too small, why nothing came out.
+"""What an analyst is told beside the result: damage, inputs left out, a disk that is too small, why nothing came out.
 
 Knows: which outcomes are no fault and yet hardly what was wanted, their usual causes, what to try.
 Does not know: how anything was counted, where remarks go.
@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pipeline.config import Config
+from pipeline.config import STDIN, Config
 from pipeline.inputs import Found
 
 if TYPE_CHECKING:
-    from pipeline.source.records import Records
+    from pipeline.source.records import Fault, Records
     from workers.contract import U8
 
 Remark: TypeAlias = tuple[str, str]
@@ -31,6 +31,9 @@ FirstBatch: TypeAlias = "Callable[[], tuple[U8, Records] | None]"
 
 MANY_FILES: Final = 1_000_000
 """Beyond this many in one folder, listing and opening them is slow with every file system."""
+
+FAULTS_TOLD: Final = 3
+"""Of each input. The report has all."""
 
 FILTERED: Final = "unprocessed.filtered"
 OUTSIDE_TIME: Final = "unprocessed.outside_time"
@@ -100,6 +103,48 @@ def before(config: Config, size: int | None, packed: int = 0) -> list[Remark]:
     )]  # fmt: skip
 
 
+def of_faults(config: Config, faults: Sequence[Fault]) -> list[tuple[str, str | None]]:
+    """The first faults of each input, and how many more it has; a hint behind the last of each."""
+    of_input: dict[Path, list[Fault]] = {}
+    for fault in faults:
+        of_input.setdefault(fault.path, []).append(fault)
+    remarks: list[tuple[str, str | None]] = []
+    for path, found in of_input.items():
+        name = "standard input" if path == STDIN else str(path)
+        lines = [f"{name}: {fault.problem}{_place(fault)}" for fault in found[:FAULTS_TOLD]]
+        if len(found) > FAULTS_TOLD:
+            lines.append(f"… and {_more_faults(len(found))} in {name}")
+        remarks += [(line, None) for line in lines[:-1]]
+        remarks.append((lines[-1], _what_was_read(config, found)))
+    return remarks
+
+
+def _more_faults(count: int) -> str:
+    from pipeline.source.records import MOST_FAULTS  # a run has it by now
+
+    more = count - FAULTS_TOLD
+    return f"{'at least ' if count >= MOST_FAULTS else ''}{more:,} more fault{'s' if more > 1 else ''}"
+
+
+def _place(fault: Fault) -> str:
+    if not fault.offset and not fault.length:
+        return ""
+    skipped = f", {fault.length:,} bytes skipped" if fault.length else ""
+    return f" (at byte {fault.offset:,}{skipped})"
+
+
+def _what_was_read(config: Config, found: Sequence[Fault]) -> str:
+    from pipeline.source.records import CUT_OFF  # a run has it by now
+
+    if config.strict and found[-1].length:
+        return "everything before it was processed; --strict stops there"
+    if any(fault.length for fault in found[:-1]) or (found[-1].length and not found[-1].problem.startswith(CUT_OFF)):
+        return "the rest was processed"
+    if found[-1].offset:
+        return "everything before it was processed"
+    return "the other inputs were processed" if len(config.inputs) > 1 else "there was nothing to process"
+
+
 def _free(folder: Path) -> int | None:
     """Bytes that may still be written below ``folder``, which need not be there yet; None: not known."""
     there = folder.absolute()
@@ -134,12 +179,27 @@ def after(
         remarks.append(_no_tcp(config, counters))
     elif packets and not counters.get("bytes.payload"):
         remarks.append(_no_payload(config, counters))
+    if config.protocols and counters.get("streams"):
+        remarks += _not_found(config, counters)
     if counters.get("files", 0) > MANY_FILES and not config.console and "/" not in (config.name_format or ""):
         remarks.append((
             f"{counters['files']:,} files lie in one folder, {config.output}",
             "a / in -F spreads them over folders: -F %A/%a-%B.%b",
         ))  # fmt: skip
     return remarks
+
+
+def _not_found(config: Config, counters: Mapping[str, int]) -> list[Remark]:
+    """Streams in which nothing was found: if that is all of them, or if they are not printed for it."""
+    what, streams = " or ".join(config.protocols), counters["streams"]
+    if config.console:
+        missing = streams - counters.get("shown.streams", 0)
+        told = f"{missing:,} of {streams:,} streams hold no {what} and were not printed"
+        return [(told, "-c without -a prints all streams")] if missing else []
+    if any(count for name, count in counters.items() if name.partition(".")[0] in config.protocols):
+        return []
+    hint = "what is encrypted (TLS) cannot be read; a protocol is told by its first bytes, whatever the port"
+    return [(f"no {what} in {streams:,} streams", hint)]
 
 
 def _empty_captures(config: Config, facts: Sequence[Mapping[str, Any]]) -> list[Remark]:

@@ -23,7 +23,7 @@ from pipeline.config import Config
 from pipeline.console import Progress, warning
 from pipeline.errors import CaptureError, InternalError, UsageError
 from pipeline.inputs import input_name
-from pipeline.output import PACKET_MAP, Output, open_output
+from pipeline.output import OBJECT_LINES, PACKET_MAP, Output, open_output
 from pipeline.reading import UNKNOWN, is_endless, size_of
 from pipeline.remarks import after
 from pipeline.report.merge import merge
@@ -104,6 +104,10 @@ def _side_files(config: Config, fragments: Sequence[Path], plain: U64) -> None:
         from pipeline.report.packet_map import map_fragment, merge_maps
 
         merge_maps([map_fragment(fragment) for fragment in fragments], config.output / PACKET_MAP)
+    if config.extract:
+        from pipeline.report.objects import merge_objects
+
+        merge_objects(fragments, config.output / OBJECT_LINES, plain)
 
 
 def _stages(config: Config, folder: Output, progress: Progress) -> tuple[Results, list[Path]]:

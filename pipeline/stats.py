@@ -6,12 +6,16 @@ Invariant: a run whose counts do not add up ends with exit status 70, whatever i
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from pipeline.decode.reasons import Reason, group
 from pipeline.source.records import Fault
+
+_SEEN: Final = re.compile(r"analysis\.([^.]+)\.seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +64,34 @@ def broken(capture: Mapping[str, int], worker: Mapping[str, int], writer: Mappin
     ]  # fmt: skip
     if not worker["moved_beyond"]:
         lines.append(("bytes accepted = bytes written", worker["written"], writer["data_bytes"]))
+    lines += [
+        (
+            f"{name}: bytes and gaps told to its analyzers = what these made of them",
+            writer[f"analysis.{name}.seen"],
+            sum(writer[f"{name}.{account}"] for account in accounts_of(name)),
+        )
+        for name in analyzed(writer)
+    ]
     return [f"{what}: {one} is not {other}" for what, one, other in lines if one != other]
+
+
+def analyzed(writer: Mapping[str, int]) -> list[str]:
+    """The protocols that streams were read by, by name."""
+    return sorted(found[1] for name in writer if (found := _SEEN.fullmatch(name)))
+
+
+def accounts_of(name: str) -> Sequence[str]:
+    """The names under which a protocol's analyzers count every byte once."""
+    from workers.analyzers.protocols import protocol  # only a run that analyzed comes here
+
+    return protocol(name).accounts
 
 
 def summary(
     capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], input_bytes: int
 ) -> dict[str, int]:
     """The counters that the terminal and the report show."""
-    unprocessed = {
-        f"unprocessed.{reason.label}": capture[f"reason.{reason.label}"]
-        for reason in Reason
-        if reason not in (Reason.TCP, Reason.FRAGMENT_MERGED)
-    }
-    return {
+    told = {
         "packets": capture["read"],
         "packets.tcp": worker["delivered"],
         "packets.payload": worker["payload_segments"],
@@ -98,6 +117,17 @@ def summary(
         "limit.hole_bytes": worker["limit.hole_bytes"],
         "limit.ranges": worker["limit.ranges"],
         "limit.connections": worker["limit.connections"],
-        **unprocessed,
+        **{
+            f"unprocessed.{reason.label}": capture[f"reason.{reason.label}"]
+            for reason in Reason
+            if reason not in (Reason.TCP, Reason.FRAGMENT_MERGED)
+        },
         **{name: count for name, count in capture.items() if name.startswith("link.")},
     }
+    return told | {name: told.get(name, 0) + count for name, count in _found(writer)}
+
+
+def _found(writer: Mapping[str, int]) -> list[tuple[str, int]]:
+    """What was counted of what was found; the rest of a writer's counters has no dot in its name."""
+    told = [name for name, count in writer.items() if "." in name and count and not _SEEN.fullmatch(name)]
+    return [(name, writer[name]) for name in sorted(told)]

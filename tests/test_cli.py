@@ -18,8 +18,16 @@ from pipeline.config import DEFAULT_BATCH_PACKETS, DEFAULT_HASH_KEY, DEFAULT_SPO
 from pipeline.errors import CaptureError, InternalError, OutputError, PipeClosed, UsageError
 from pipeline.options import option_parser
 from pipeline.source.records import MOST_FAULTS
+from tests import example
+from tests.runs import environment
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def protocols(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are two, whatever there is."""
+    monkeypatch.setattr("pipeline.config.known_protocols", lambda: ("one", "two"))
 
 
 @pytest.fixture
@@ -122,6 +130,12 @@ def test_defaults(capture: str) -> None:
         (["--spool-size", "32M"], "spool_bytes", 32 << 20),
         ([], "spool_bytes", DEFAULT_SPOOL_BYTES),
         ([], "spool_folder", None),
+        (["-a"], "analyze", True),
+        (["--analyze", "-c"], "analyze", True),
+        ([], "protocols", ()),
+        (["-e", "two"], "protocols", ("two",)),
+        (["-e", "two", "-a"], "protocols", ("one", "two")),
+        (["-e", "two", "--extract=one", "-etwo"], "extract", ("one", "two")),
         (["-F", "%A/%a"], "name_format", "%A/%a"),
         (["-F", "it's"], "command_line", """flowshard -r x.pcap -F 'it'"'"'s'"""),
     ],
@@ -135,6 +149,20 @@ def test_an_option_reaches_the_config(capture: str, words: Sequence[str], name: 
 def test_max_bytes_becomes_a_limit(capture: str, words: Sequence[str]) -> None:
     """-C N is the limit that the reassembly keeps for each stream."""
     assert config("-r", capture, *words).limits.stream_bytes == 100
+
+
+@pytest.mark.parametrize(
+    ("words", "decoded", "ratio"),
+    [
+        (["-a"], 64 << 20, 1000),
+        (["-a", "--max-decoded", "1G"], 1 << 30, 1000),
+        (["-e", "one", "--max-ratio", "0x10"], 64 << 20, 16),
+    ],
+)
+def test_bounds_of_decoding_become_limits(capture: str, words: Sequence[str], decoded: int, ratio: int) -> None:
+    """... that undoing a coding keeps to."""
+    limits = config("-r", capture, *words).limits
+    assert (limits.decoded_bytes, limits.decoded_ratio) == (decoded, ratio)
 
 
 def test_several_captures_keep_their_order(capture: str) -> None:
@@ -222,6 +250,17 @@ def test_the_size_of_all_inputs_decides_about_processes(capture: str, monkeypatc
             "--packet-map: packet-map.tsv is where what is not processed goes",
         ),
         (["-r", "x.pcap", "-c", "--packet-map"], "-c and --packet-map exclude one another"),
+        (["-r", "x.pcap", "-c", "-a", "-e", "one"], "-c and -e exclude one another"),
+        (["-r", "x.pcap", "-e", "gopher"], "-e: unknown protocol 'gopher'"),
+        (["-r", "x.pcap", "-e", "one,two"], "-e: unknown protocol 'one,two'"),
+        (
+            ["-r", "x.pcap", "-e", "one", "-w", "objects.jsonl"],
+            "-e: objects.jsonl is where what is not processed goes",
+        ),
+        (["-r", "x.pcap", "--max-decoded", "1M"], "--max-decoded: nothing is decoded without -a or -e"),
+        (["-r", "x.pcap", "--max-ratio", "9"], "--max-ratio: nothing is decoded without -a or -e"),
+        (["-r", "x.pcap", "-a", "--max-decoded", "0"], "--max-decoded: 0 is out of range"),
+        (["-r", "x.pcap", "-a", "--max-ratio", "0"], "--max-ratio: 0 is out of range"),
         (["-r", "x.pcap", "--start", "noon"], "--start: 'noon' is not a time"),
         (["-r", "x.pcap", "--end", "9999-01-01"], "--end: 9999-01-01 is not between 1970 and 2262"),
         (["-r", "x.pcap", "--start", "7", "--end", "7.0"], "--end 7.0 is not behind --start 7"),
@@ -320,6 +359,16 @@ def test_parsing_needs_no_numpy() -> None:
     code += "print(sorted({'numpy', 'zmq', 'rich', 'pcapy', 'msgpack'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_who_does_not_analyze_imports_no_analyzer(tmp_path: Path) -> None:
+    """Neither a mistake nor a whole run without -a and -e does."""
+    example.main([str(tmp_path / "x.pcap")])
+    code = "import sys; from pipeline.cli import main; "
+    code += "print(main(['-r', 'x.pcap', '-C']), main(['-r', 'x.pcap', '-md5', '-o', 'out', '--quiet'])); "
+    code += "print(sorted(name for name in sys.modules if name.startswith('workers.analyzers')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.stdout.splitlines()[-2:] == ["2 0", "[]"]
 
 
 # --------------------------------------------------------------------------- what a run's end becomes

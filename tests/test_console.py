@@ -92,6 +92,14 @@ def test_summary_shows_every_number() -> None:
     )
 
 
+def test_summary_shows_what_was_found() -> None:
+    """If anything was."""
+    assert "found" not in console.summary_text({"found.files": 0}, 1.0)
+    assert "found        1,200 files, 3,400 bytes\n" in console.summary_text(
+        {"found.files": 1200, "found.bytes": 3400}, 1.0
+    )
+
+
 @pytest.mark.parametrize(
     ("size", "seconds", "expected"),
     [

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.build import Conversation, write_pcap
+from tests.build import Conversation, pcap_bytes, write_pcap
 from tests.runs import COMMAND, Finished, environment, files, flows, reads, report_of, run_apart, run_here
 from tests.writer.printed import chunks, streams
 
@@ -147,6 +147,41 @@ def test_a_pipe_is_printed_as_it_comes(large: Path, scratch: Path) -> None:
         except BaseException:
             process.kill()
             raise
+
+
+def test_exchanges_of_a_pipe_are_printed_as_they_come(scratch: Path) -> None:
+    """With -a, a request and its answer are printed once both are whole, while the capture goes on."""
+    talk = Conversation(client=("10.0.0.1", 4000))
+    turns = [(0, b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"), (1, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")]
+    packets = [*talk.open(), *(packet for side, data in turns for packet in talk.say(side, data))]
+    with subprocess.Popen(
+        [*COMMAND, "-r", "-", "-c", "-a"], env=environment(TMPDIR=str(scratch)), stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(pcap_bytes(packets))
+            process.stdin.flush()
+            said = [process.stdout.readline() for _ in range(2)]
+            assert [line[-len(end) :] for line, end in zip(said, ENDS, strict=True)] == ENDS
+            assert process.poll() is None
+            process.stdin.close()
+            assert process.wait(20) == 0
+        except BaseException:
+            process.kill()
+            raise
+
+
+ENDS = [b" 10.0.0.1.4000-10.0.0.2.80 GET http://x/a HTTP/1.1\n", b" 10.0.0.2.80-10.0.0.1.4000 200 OK 3 bytes\n"]
+
+
+def test_streams_without_a_known_protocol_are_counted(large: Path, scratch: Path) -> None:
+    """With -a they are not printed, and a remark says so."""
+    done = run_apart("-r", large, "-c", "-a", env={"TMPDIR": str(scratch)})
+    assert (done.status, done.out) == (0, "")
+    assert done.err.startswith("warning: 2 of 2 streams hold no ")
+    assert done.err.endswith("\nhint: -c without -a prints all streams\n")
 
 
 def on_a_terminal(capture: Path, **more: str) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from pipeline.config import known_protocols
 from pipeline.errors import UsageError
 from pipeline.options import EXAMPLES, LATER, HelpAsked, option_parser, read_options
 
@@ -45,6 +46,14 @@ from pipeline.options import EXAMPLES, LATER, HelpAsked, option_parser, read_opt
         ("-md5", "md5", True),
         ("--md5", "md5", True),
         ("-C100", "max_bytes", "100"),
+        ("-a", "analyze", True),
+        ("--analyze", "analyze", True),
+        ("-Ta", "analyze", True),
+        ("", "analyze", False),
+        ("-e http --extract smtp -ehttp", "extract", ["http", "smtp", "http"]),
+        ("", "extract", []),
+        ("--max-decoded 1G", "max_decoded", "1G"),
+        ("--max-ratio 50", "max_ratio", "50"),
     ],
 )
 def test_every_spelling(line: str, name: str, expected: object) -> None:
@@ -75,12 +84,12 @@ def test_what_is_left_is_the_filter_expression(line: str, words: Sequence[str]) 
         for spelling in names
         for rest in ("", "=x" if spelling.startswith("--") else "x")
     ]
-    + [["-i", "eth0"], ["-e", "http"], ["-s", "96"], ["-vi"], ["-Ta"], ["-a", "tcp"]],
+    + [["-i", "eth0"], ["-s", "96"], ["-vi"], ["-Ts"]],
 )
 def test_options_of_later_versions_are_refused(words: Sequence[str]) -> None:
-    """-i -a -e -s are refused plainly in whatever form they come, never silently accepted."""
+    """-i and -s are refused plainly in whatever form they come, never silently accepted."""
     for before in ([], ["-r", "x.pcap"]):
-        with pytest.raises(UsageError, match=r"^-[iaes]: .* is not in this version yet$"):
+        with pytest.raises(UsageError, match=r"^-[is]: .* is not in this version yet$"):
             read_options([*before, *words])
 
 
@@ -93,7 +102,7 @@ def test_unknown_options_are_refused(word: str) -> None:
         read_options(["-r", "x.pcap", word])
 
 
-@pytest.mark.parametrize("word", ["-r", "-o", "-w", "--flows", "--start", "--end", "--spool-dir", "--spool-size"])
+@pytest.mark.parametrize("word", ["-r", "-o", "-w", "-e", "--flows", "--start", "--end", "--spool-dir", "--spool-size"])
 def test_an_option_without_its_value_is_refused(word: str) -> None:
     """The message names the option."""
     with pytest.raises(UsageError, match=rf"{word}\b.*: expected one argument$"):
@@ -117,7 +126,8 @@ def test_the_help_names_every_option() -> None:
     options = [name for action in option_parser()._actions for name in action.option_strings]
     later = {name for names, _ in LATER for name in names}
     assert [name for name in options if name not in later and name not in text] == []
-    assert text.splitlines()[-1] == "not in this version yet: -i -a -e -s"
+    assert text.splitlines()[-1] == "not in this version yet: -i -s"
+    assert f"protocols that -a and -e know: {' '.join(known_protocols())}\n" in text
     assert re.search(r"without\s+a\s+zone\s+it\s+is\s+UTC", text)
 
 

@@ -83,6 +83,21 @@ def test_options_that_shape_the_output() -> None:
     assert asked.keys() - plain.keys() == {"expression", "name_format", "start_ns", "end_ns", "stream_bytes"}
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (Config(inputs=(), analyze=True), {"analyze": "true", "decoded_bytes": "67108864", "decoded_ratio": "1000"}),
+        (Config(inputs=(), extract=("a", "b"), limits=Limits(decoded_bytes=7, decoded_ratio=9)),
+         {"extract": "a b", "decoded_bytes": "7", "decoded_ratio": "9"}),
+    ],
+)  # fmt: skip
+def test_analysis_is_told_with_its_bounds(config: Config, expected: dict[str, str]) -> None:
+    """... and only where there was one."""
+    (plain,) = [seen for tag, seen in report(Config(inputs=()), []).foreign if tag == "configuration"]
+    (asked,) = [seen for tag, seen in report(config, []).foreign if tag == "configuration"]
+    assert asked == plain | expected
+
+
 def test_counters_are_told() -> None:
     """The counters and the counts of processes stand in the report."""
     text = str(report(Config(inputs=(), workers=3, writers=2), []).foreign)

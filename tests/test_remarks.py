@@ -112,6 +112,29 @@ def test_inputs_that_are_not_read(skipped: list[str], doubled: list[str], expect
 WELL = {"packets": 9, "packets.tcp": 5, "packets.payload": 3, "bytes.payload": 70, "unprocessed.udp": 4, "streams": 2}
 
 
+@pytest.mark.parametrize(
+    ("counters", "options", "expected"),
+    [
+        ({}, {"analyze": True}, "no mail or web in 2 streams"),
+        ({"web.requests": 0, "found.files": 0}, {"extract": ("web",)}, "no web in 2 streams"),
+        ({"web.requests": 1}, {"analyze": True}, None),
+        ({"streams": 0}, {"analyze": True}, None),
+        ({"shown.streams": 2}, {"analyze": True, "console": True}, None),
+        ({"shown.streams": 1, "web.requests": 1}, {"analyze": True, "console": True},
+         "1 of 2 streams hold no mail or web and were not printed"),
+        ({}, {"analyze": True, "console": True}, "2 of 2 streams hold no mail or web and were not printed"),
+        ({}, {}, None),
+        ({}, {"console": True}, None),
+    ],
+)  # fmt: skip
+def test_streams_that_hold_nothing_that_is_known(
+    monkeypatch: pytest.MonkeyPatch, counters: dict[str, int], options: dict[str, Any], expected: str | None
+) -> None:
+    """Told if all of them do, and on the console of each that is not printed."""
+    monkeypatch.setattr("pipeline.config.known_protocols", lambda: ("mail", "web"))
+    assert [message for message, _ in told(WELL | counters, **options)] == ([expected] if expected else [])
+
+
 def test_a_run_that_found_something_gets_no_remark() -> None:
     """Nor does one without a single packet get more than one."""
     assert told(WELL) == []

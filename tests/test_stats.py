@@ -25,8 +25,16 @@ LINES = {
     "bytes accepted = bytes in the report's runs": ["1.written", "2.run_bytes"],
     "streams opened": ["1.streams", "2.rows"],
     "bytes accepted = bytes written": ["1.written", "2.data_bytes"],
+    "one: bytes": ["2.analysis.one.seen", "2.one.head", "2.one.rest"],
+    "two: bytes": ["2.analysis.two.seen", "2.two.head", "2.two.rest"],
 }  # fmt: skip
 """The beginning of each line, and the counters on it: which stage's, and its name."""
+
+
+@pytest.fixture(autouse=True)
+def accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two protocols, whatever protocols there are."""
+    monkeypatch.setattr("pipeline.stats.accounts_of", lambda _: ("head", "rest"))
 
 
 def sound() -> Counters:
@@ -42,7 +50,9 @@ def sound() -> Counters:
     })  # fmt: skip
     writer = Counter({
         "data_bytes": 900_000, "run_bytes": 900_000, "duplicate": 30, "conflicting": 11, "conflicts": 6,
-        "gaps": 8, "gap_bytes": 9, "files": 78, "rows": 77,
+        "gaps": 8, "gap_bytes": 9, "files": 78, "rows": 77, "analysis.one.seen": 50, "one.head": 30, "one.rest": 20,
+        "analysis.two.seen": 7, "two.rest": 7, "two.questions": 3, "found.files": 2, "two.nothing": 0,
+        "limit.ranges": 40,
     })  # fmt: skip
     worker["seen"] = 900_000 + 41 + 700 + 60 + 5 + 4
     return capture, worker, writer
@@ -96,6 +106,14 @@ def test_bytes_moved_beyond_the_limit_were_written_all_the_same() -> None:
     assert len(broken(capture, worker, writer)) == 1
 
 
+def test_what_was_found_is_told() -> None:
+    """By name, whatever order it was counted in; what is 0 is not told, nor what only the identity needs."""
+    told = summary(*sound(), 0)
+    found = {name: count for name, count in told.items() if name.startswith(("one.", "two.", "found.", "analysis."))}
+    expected = {"found.files": 2, "one.head": 30, "one.rest": 20, "two.questions": 3, "two.rest": 7}
+    assert list(found.items()) == list(expected.items())
+
+
 def test_counters_of_several_processes_add_up() -> None:
     """What one process did not count is nothing."""
     assert added([{"a": 1, "b": 2}, {"a": 3}, {}]) == {"a": 4, "b": 2}
@@ -105,7 +123,10 @@ def test_counters_of_several_processes_add_up() -> None:
 
 
 def test_the_summary_names_every_reason_and_mixes_nothing_up() -> None:
-    """Counters with numbers of their own come out under their names; a segment is not 'unprocessed'."""
+    """Counters with numbers of their own come out under their names; a segment is not 'unprocessed'.
+
+    A limit that both workers and writers keep to is one counter.
+    """
     capture, worker, writer = sound()
     told = summary(capture, worker, writer, 123_456)
     assert told["packets"] == capture["read"]
@@ -120,7 +141,7 @@ def test_the_summary_names_every_reason_and_mixes_nothing_up() -> None:
         "bytes.conflicting": 11, "bytes.beyond": 700, "bytes.outside": 60, "bytes.not_data": 5, "bytes.refused": 4,
         "bytes.gaps": 9, "gaps": 8, "conflicts": 6, "files": 78, "streams": 77, "connections": 50,
         "connections.payload": 40, "packets.tcp": 5000, "packets.payload": 3200, "limit.hole_bytes": 1,
-        "limit.ranges": 2, "limit.connections": 3,
+        "limit.ranges": 42, "limit.connections": 3,
     }.items() <= told.items()  # fmt: skip
     payload = ("written", "duplicate", "conflicting", "beyond", "outside", "not_data", "refused")
     assert told["bytes.payload"] == sum(told[f"bytes.{part}"] for part in payload)

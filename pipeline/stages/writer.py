@@ -70,9 +70,9 @@ def _plain(config: Config, fragment: Path, memory: Memory, _: int) -> tuple[Writ
 def _printing(config: Config, fragment: Path, memory: Memory, workers: int) -> tuple[Writer, _Apply]:
     """Events are applied when all workers have spoken, and printed."""
     from pipeline.stages.in_step import InStep
-    from pipeline.writer.printing_writer import PrintingWriter
+    from pipeline.writer.printing_writer import console_writer
 
-    writer, in_step = PrintingWriter(config, fragment, memory), InStep(workers)
+    writer, in_step = console_writer(config, fragment, memory), InStep(workers)
 
     def apply(message: Happened) -> list[int]:
         released = []

@@ -7,9 +7,11 @@
     spans             which input each stretch of a stream came from
     closing           a stream's end: files complete, hash, record
     appended          files that several connections share (-R)
+    analysis/         what protocols make of streams; findings/: what becomes of that
+    reading           what lies in the files, read back
     folder            descriptors, few of them open at a time; no link followed
     names             what files are called
-    printing_writer   the writer that prints (-c); printing: in which order, escaping: harmless,
+    printing_writer   the writers that print (-c); printing: streams, exchanges: what is found, escaping: harmless,
                       terminal: standard output
 
 Knows: files and their bytes. Does not know: TCP, sockets, capture formats.

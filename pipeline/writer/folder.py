@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from pipeline.errors import OutputError
 from pipeline.report.placing import output_error
 from pipeline.tree import Tree, split
 from pipeline.writer.names import provisional
@@ -73,6 +74,12 @@ class Folder:
             return file.descriptor
         while len(self._open) + len(self._folders) >= self._most and self._open:
             self.close(next(iter(self._open)))
+        self._obtain(file)
+        self._open[file] = None
+        return file.descriptor
+
+    def _obtain(self, file: StoredFile) -> None:
+        """A descriptor for a file that has none."""
         while file.descriptor < 0:
             try:
                 parent, last = (self._root, file.name) if "/" not in file.name else self._parent(file)
@@ -85,8 +92,6 @@ class Folder:
                     raise output_error("open" if file.made else "create", self.path / file.name, error) from error
                 self._most = max(1, len(self._open) - 1)  # the rest of the process needs more than we thought
                 self.close(next(iter(self._open)))
-        self._open[file] = None
-        return file.descriptor
 
     def _parent(self, file: StoredFile) -> tuple[int, str]:
         """The open folder that the file lies in, or is to be made in, and its name there."""
@@ -125,7 +130,7 @@ class Folder:
 
     def _shut(self, file: StoredFile) -> None:
         descriptor, file.descriptor = file.descriptor, -1
-        del self._open[file]
+        self._open.pop(file, None)
         try:
             os.close(descriptor)
         except OSError as error:  # a file system that writes late may say only now that it is full
@@ -144,6 +149,16 @@ class Folder:
                     done += os.pwrite(descriptor, rest[done:], offset + done)
         except OSError as error:
             raise output_error("write", self.path / file.name, error) from error
+
+    def store(self, file: StoredFile, data: Piece, time: int) -> None:
+        """A whole new file in one go, with its modification time (ns). Whatever is open stays so."""
+        self._obtain(file)
+        try:
+            self.write(file, (data,), len(data), 0)
+        except OutputError:
+            self._shut(file)
+            raise
+        self.finish(file, time)
 
     def read(self, file: StoredFile, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes from ``offset``; fewer at the end of the file."""

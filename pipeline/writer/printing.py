@@ -51,6 +51,24 @@ class Stretch(NamedTuple):
     time: int
 
 
+class Stamps:
+    """Times as text. Those of one second share most of it, and follow one another."""
+
+    def __init__(self) -> None:
+        self._second: int | None = None
+        self._text = b""
+
+    def __call__(self, time: int) -> bytes:
+        """``time`` in ns, to the microsecond, or to the nanosecond if there are any."""
+        second, fraction = divmod(time, _SECOND)
+        if second != self._second:
+            self._second = second
+            self._text = (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S").encode()
+        if fraction % 1000:
+            return b"%b.%09dZ" % (self._text, fraction)
+        return b"%b.%06dZ" % (self._text, fraction // 1000)
+
+
 class _Stream:
     """How far a stream is printed."""
 
@@ -99,8 +117,7 @@ class Printer:
         self._leads = [colour + mark for colour, mark in zip(COLOURS, MARKS, strict=True)] if colours else MARKS
         self._tail = RESET if colours else b""
         self._streams: dict[int, _Stream] = {}
-        self._second: int | None = None
-        self._stamp = b""
+        self._stamp = Stamps()
 
     def open(self, number: int, name: str) -> None:
         """A stream, and the name that its file would have."""
@@ -165,13 +182,8 @@ class Printer:
         del stream.beyond[:done]
 
     def _chunk(self, stream: _Stream, time: int, payload: Piece, note: bytes = b"") -> None:
-        second, fraction = divmod(time, _SECOND)
-        if second != self._second:
-            self._second = second
-            self._stamp = (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S").encode()
-        digits = b"%09d" % fraction if fraction % 1000 else b"%06d" % (fraction // 1000)
         text = escape(bytes(payload))
         end = b"" if text[-1:] == b"\n" else b"\n"
-        self._put(b"%b%b.%bZ %b %d bytes%b\n%b%b%b" % (
-            stream.lead, self._stamp, digits, stream.name, len(payload), note, text, end, self._tail,
+        self._put(b"%b%b %b %d bytes%b\n%b%b%b" % (
+            stream.lead, self._stamp(time), stream.name, len(payload), note, text, end, self._tail,
         ))  # fmt: skip

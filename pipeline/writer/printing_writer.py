@@ -1,7 +1,7 @@
-"""The writer of ``-c``: streams on standard output; their files exist only as long as they are needed.
+"""The writers of ``-c``: streams on standard output, or with -a what is found in them; no file is left.
 
 Knows: in which order the events of a batch are to be printed, when a stream's file can go.
-Does not know: how a chunk looks (printing.py), how many workers there are.
+Does not know: how a chunk (printing.py) or an exchange (exchanges.py) looks, how many workers there are.
 Invariant: what a batch says is printed, and written out, when ``apply_together`` returns.
 
 The files are written as ever, in a folder of their own: overlaps are compared with them, hashes made of them, and
@@ -17,11 +17,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.errors import InternalError
 from pipeline.memory import Arrays
+from pipeline.report.rows import StreamRecord
 from pipeline.writer.overlaps import overlaps_of
 from pipeline.writer.payload import Payload
 from pipeline.writer.printing import Printer
+from pipeline.writer.reading import read_back
 from pipeline.writer.stream import Stream
 from pipeline.writer.terminal import StandardOutput
 from pipeline.writer.writer import Writer
@@ -31,8 +32,63 @@ _Step: TypeAlias = tuple[Callable[..., None], tuple[Any, ...]]
 """What to do in the turn of a packet, and with what."""
 
 
-class PrintingWriter(Writer):
+def console_writer(config: Config, fragment: Path, arrays: Arrays) -> ConsoleWriter:
+    """The writer that prints what the configuration asks for, on standard output."""
+    return (ExchangeWriter if config.analyze else PrintingWriter)(config, fragment, arrays)
+
+
+class ConsoleWriter(Writer):
     """A writer that prints. All workers' events of a batch are to be given at once."""
+
+    def apply(self, events: EventBatch) -> None:
+        """Do, and print, what the only worker says of a batch."""
+        self.apply_together([events])
+
+    def apply_together(self, together: Sequence[EventBatch]) -> None:
+        """Do, and print, what all workers say of a batch."""
+        raise NotImplementedError
+
+    def _discard(self, stream: Stream) -> None:
+        if self._config.append:
+            return  # the tuple's next connection goes on in its file; all of them go with their folder
+        for _, file in stream.files():
+            self.folder.discard(file)
+        if stream.conflict_file is not None:
+            self.folder.discard(stream.conflict_file)
+
+
+class ExchangeWriter(ConsoleWriter):
+    """Prints what analyzers find (-a), exchange by exchange."""
+
+    def __init__(self, config: Config, fragment: Path, arrays: Arrays, output: StandardOutput | None = None) -> None:
+        """As Writer; ``output`` None is standard output."""
+        from pipeline.writer.exchanges import Exchanges
+
+        self._output = StandardOutput() if output is None else output
+        self._exchanges = Exchanges(config.limits, config.output, self._output.put, colours=self._output.coloured)
+        super().__init__(config, fragment, arrays, self._exchanges.host)
+
+    def apply_together(self, together: Sequence[EventBatch]) -> None:
+        """Do what all workers say of a batch, and print what it made complete."""
+        for events in together:
+            Writer.apply(self, events)
+        self._exchanges.print()
+        self._output.flush()
+
+    def finish(self) -> None:
+        """Every stream is closed: print what is left, make the fragment final."""
+        self._exchanges.finish()
+        self._output.flush()
+        self.counters["shown.streams"] = self._exchanges.streams
+        super().finish()
+
+    def _keep(self, stream: Stream, record: StreamRecord) -> None:
+        super()._keep(stream, record)
+        self._discard(stream)
+
+
+class PrintingWriter(ConsoleWriter):
+    """Prints streams, packet by packet."""
 
     def __init__(self, config: Config, fragment: Path, arrays: Arrays, output: StandardOutput | None = None) -> None:
         """As Writer; ``output`` None is standard output."""
@@ -40,10 +96,6 @@ class PrintingWriter(Writer):
         self._output = StandardOutput() if output is None else output
         self._printer = Printer(self._output.put, self._read_back, colours=self._output.coloured)
         self._closed: dict[int, Stream] = {}  # of which bytes are still to be printed
-
-    def apply(self, events: EventBatch) -> None:
-        """Do, and print, what the only worker says of a batch."""
-        self.apply_together([events])
 
     def apply_together(self, together: Sequence[EventBatch]) -> None:
         """Do, and print, what all workers say of a batch."""
@@ -115,22 +167,6 @@ class PrintingWriter(Writer):
             else:
                 self._discard(stream)
 
-    def _discard(self, stream: Stream) -> None:
-        if self._config.append:
-            return  # the tuple's next connection goes on in its file; all of them go with their folder
-        for _, file in stream.files():
-            self.folder.discard(file)
-        if stream.conflict_file is not None:
-            self.folder.discard(stream.conflict_file)
-
     def _read_back(self, number: int, offset: int, size: int) -> bytes:
         stream = self._streams.get(number) or self._closed[number]
-        pieces = []
-        while size:
-            file, start = stream.part(offset)
-            piece = self.folder.read(file, size, offset - start)  # it ends where the next part begins, or before
-            if not piece:
-                raise InternalError(f"{file.name} is shorter than what was written to it")
-            pieces.append(piece)
-            offset, size = offset + len(piece), size - len(piece)
-        return b"".join(pieces)
+        return read_back(stream, self.folder, offset, size)

@@ -24,7 +24,7 @@ class Stream:
 
     __slots__ = (
         "base", "conflict_bytes", "conflict_file", "conflicts", "digest", "ends", "file", "frontier", "inherited",
-        "kept", "macs", "name", "number", "origin", "parted", "provisional", "side_start", "spans", "stale",
+        "kept", "macs", "name", "number", "origin", "own_name", "parted", "provisional", "side_start", "spans", "stale",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +34,7 @@ class Stream:
         which input each byte came from, since there are several."""
         self.number = number
         self.name = name
+        self.own_name = name  # with -R: that which it would have without
         self.provisional = suffix
         self.file = StoredFile(name + suffix, number)  # the first one
         self.parted: list[tuple[int, StoredFile]] = []  # further ones, by the offset of their first byte

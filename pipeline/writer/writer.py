@@ -8,7 +8,9 @@ what lies on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,11 +28,14 @@ from pipeline.writer.overlaps import Differing, Overlap, Version, cut, differing
 from pipeline.writer.payload import Payload, pieces
 from pipeline.writer.spans import note_span
 from pipeline.writer.stream import Stream
-from workers.contract import INPUT_SHIFT, OFFSET_MASK, Closed, Data, EventBatch, Opened, Overlaps
+from workers.contract import INPUT_SHIFT, KEY_WORDS, OFFSET_MASK, Closed, Data, EventBatch, Opened, Overlaps
 
 if TYPE_CHECKING:
     from pipeline.report.flows import Flows
+    from pipeline.report.objects import ObjectLines
     from pipeline.report.packet_map import MapFragment
+    from pipeline.writer.analysis.analyses import Analyses
+    from pipeline.writer.analysis.hosting import HostFor
     from pipeline.writer.appended import Appended
 
 _ROWS: Final = 4096  # rows formatted together
@@ -39,8 +44,11 @@ _ROWS: Final = 4096  # rows formatted together
 class Writer:
     """One writer's state. ``apply`` its events in order, then ``finish``."""
 
-    def __init__(self, config: Config, fragment: Path, arrays: Arrays) -> None:
-        """``arrays`` are the captured bytes, see memory.py. Makes the fragment; OutputError when that fails."""
+    def __init__(self, config: Config, fragment: Path, arrays: Arrays, host: HostFor | None = None) -> None:
+        """``arrays`` are the captured bytes, see memory.py. Makes the fragment; OutputError when that fails.
+
+        ``host`` is for those who listen to analyzers, if there are any; None: files and objects are made.
+        """
         self._config = config
         self._arrays = arrays
         self._names = Names(config.name_format, timestamp=config.name_timestamp)
@@ -55,6 +63,22 @@ class Writer:
         self._map = _packet_map(fragment) if config.packet_map else None
         self._appended = _appended(self.folder) if config.append else None
         self.counters = new_counters()
+        self._lines = _lines(fragment) if config.extract else None
+        self._tuples: dict[bytes, list[int]] = {}  # with -R: the connections of each so far, but one; the latest
+        self.analyses = self._read_by(host) if config.protocols else None
+
+    def _read_by(self, host: HostFor | None) -> Analyses:
+        from pipeline.writer.analysis.analyses import Analyses
+        from workers.analyzers.protocols import protocol
+
+        if host is None:
+            from pipeline.report.derived import add_derived
+            from pipeline.writer.findings.shelf import Shelf
+
+            add_rows = partial(add_derived, self._fragment)
+            host = Shelf(self._config, self.folder, add_rows, self._fragment.void, self._lines, self.counters).host
+        protocols = [protocol(name) for name in self._config.protocols]
+        return Analyses(self._config, self.folder, protocols, host, self.counters)
 
     def apply(self, events: EventBatch) -> None:
         """Do what a batch of events says."""
@@ -66,6 +90,8 @@ class Writer:
     def _take_in(self, events: EventBatch) -> Payload | None:
         """Streams that begin, and new bytes."""
         opened, data, overlaps = events.opened, events.data, events.overlaps
+        if self.analyses is not None:
+            self.analyses.expect(events)
         payload = None
         if opened is not None or data is not None or overlaps is not None:
             payload = Payload(self._arrays, events)
@@ -93,6 +119,8 @@ class Writer:
             columns = runs.offset, runs.size, runs.start >> INPUT_SHIFT, runs.start & OFFSET_MASK
             for number, *run in zip(runs.stream.tolist(), *(column.tolist() for column in columns), strict=True):
                 self._runs.setdefault(number, []).append(tuple(run))
+        if self.analyses is not None:
+            self.analyses.drive()
         if events.closed is not None:
             self._close(events.closed)
         if self._flows is not None and events.connections is not None:
@@ -110,27 +138,41 @@ class Writer:
             self._flows.close()
         if self._map is not None:
             self._map.close()
+        if self._lines is not None:
+            self._lines.close()
         self.folder.shut()
 
     # Bytes
 
     def _open(self, opened: Opened, payload: Payload) -> None:
         several = len(self._config.inputs) > 1
-        appended, coarse, name_of = self._appended, self._names.coarse, self._names.name
+        appended, coarse, name_of, analyses = self._appended, self._names.coarse, self._names.name, self.analyses
         with_md5 = self._config.md5 and appended is None
         macs = payload.slices(opened.start - opened.mac, np.where(opened.mac, 12, 0).tolist())
         rows = zip(_rows(opened), map(bytes, macs), strict=True)
-        for (number, _, key, side, counter, time, *_, base), pair in rows:
+        for (number, _, key, side, counter, time, _, _, base, midstream), pair in rows:
             ends = endpoints(key, side)
             name = name_of(ends, time, counter)
             suffix = provisional(number) if coarse else ""
             stream = Stream(number, name, suffix, ends, pair, md5=with_md5, spans=several)
             self._streams[number] = stream
             if appended is not None:
+                stream.own_name = name_of(ends, time, self._counter(number, key))
                 appended.open(stream, key, side, base)
+            if analyses is not None:
+                analyses.open(stream, midstream=bool(midstream))
+
+    def _counter(self, number: int, key: Sequence[int]) -> int:
+        """Which of its tuple's connections a stream's is, from 0, where the events do not say so (-R)."""
+        latest = self._tuples.setdefault(struct.pack(f"{KEY_WORDS}Q", *key), [-1, -1])
+        if latest[1] != number >> 1:
+            latest[:] = latest[0] + 1, number >> 1
+        return latest[0]
 
     def _write(self, data: Data, payload: Payload) -> None:
-        streams, write, gather = self._streams, self.folder.write, payload.gather
+        streams, write, gather, analyses = self._streams, self.folder.write, payload.gather, self.analyses
+        if analyses is not None:
+            analyses.begin(data)
         for number, offset, low, high, size, even in pieces(data):
             stream = streams[number]
             if stream.spans is not None:
@@ -138,6 +180,8 @@ class Writer:
             file, start = stream.part(offset) if stream.parted else (stream.file, stream.origin - stream.base)
             buffers = gather(low, high, even=even)
             write(file, buffers, size, offset - start)
+            if analyses is not None:
+                analyses.wrote(number, offset, size, low, high, buffers)
             digest = stream.digest
             if digest is not None:
                 if offset == stream.frontier:
@@ -150,6 +194,8 @@ class Writer:
 
     def _rebase(self, stream: Stream, origin: int) -> None:
         """What its first file holds of it moves up; it is no more than a reorder window's worth."""
+        if self.analyses is not None:
+            self.analyses.moved(stream.number)
         shift = stream.move_origin(origin)
         start, file = stream.home()
         begin = origin - start  # what lies below is of streams before this one
@@ -189,6 +235,8 @@ class Writer:
         if stays != old:
             self.folder.write(file, [stays], size, offset - start)
             stream.stale = True
+            if self.analyses is not None:
+                self.analyses.changed(stream.number)
 
     def _conflict(
         self, stream: Stream, offset: int, run: Differing, packet: int, stays: Version, loses: Version
@@ -216,17 +264,25 @@ class Writer:
             stream, runs = self._streams.pop(row[0]), self._runs.pop(row[0], [])
             shared = self._appended is not None
             record = close_stream(stream, row, runs, self.folder, self.counters, shared=shared)
-            if self._flows is not None:
-                self._flows.keep(record)
-            if self._map is not None:
-                self._map.shift(stream.number, stream.base - stream.origin)
-            if self._appended is not None:
-                self._appended.close(stream, record)
-                continue
-            self._finished.append(record)
-            self._name_keys.append(name_key(stream.name) if self._names.coarse else 0)
+            if self.analyses is None:
+                self._keep(stream, record)
+            else:  # what was found in a stream is known when its connection is over
+                for each in self.analyses.close(stream, record, row[3], runs):
+                    self._keep(*each)
         if len(self._finished) >= _ROWS:
             self._say_rows()
+
+    def _keep(self, stream: Stream, record: StreamRecord) -> None:
+        """Nothing more will be done to the stream's files but for what -R appends."""
+        if self._flows is not None:
+            self._flows.keep(record)
+        if self._map is not None:
+            self._map.shift(stream.number, stream.base - stream.origin)
+        if self._appended is not None:
+            self._appended.close(stream, record)
+            return
+        self._finished.append(record)
+        self._name_keys.append(name_key(stream.name) if self._names.coarse else 0)
 
     def _say_rows(self) -> None:
         if self._finished:
@@ -242,6 +298,12 @@ def _flows(fragment: Path) -> Flows:
     from pipeline.report.flows import Flows, flows_fragment
 
     return Flows(flows_fragment(fragment))
+
+
+def _lines(fragment: Path) -> ObjectLines:
+    from pipeline.report.objects import ObjectLines
+
+    return ObjectLines(fragment)
 
 
 def _packet_map(fragment: Path) -> MapFragment:

@@ -21,7 +21,9 @@ from tests.bench.generate import Expected, cached, packed
 from tests.bench.measure import Memory, RunFailed, Timed, memory, timed
 
 CAPTURES = ("bulk", "web", "tiny", "disorder")
-MODES = ("streams", "md5")
+MODES = ("streams", "md5", "analyze")
+ANALYZED = ("web", "tiny")
+"""Captures on which analysis is measured: HTTP, and what looks like nothing at all."""
 
 TARGETS = {
     ("bulk", "streams"): 1.2,
@@ -29,6 +31,7 @@ TARGETS = {
     ("tiny", "streams"): 1.0,
     ("bulk", "md5"): 2.0,
     ("web", "md5"): 1.5,
+    ("web", "analyze"): 1.3,
 }
 """Times as fast as tcpflow, in one run, on two cores."""
 PACKED_TARGETS = {("bulk", "streams"): 1.0}
@@ -37,6 +40,8 @@ TARGET_SECONDS = {("start", "streams"): 0.4}
 """From start to end, for a capture of five packets."""
 
 _REPORT = "report.xml"
+_FOUND = "-HTTP"  # in the names of files of what was found, with both tools
+_PICTURE = "report.pdf"  # a visualisation, which tcpflow's -a makes, too
 _BLOCK = 1 << 24
 
 
@@ -60,12 +65,12 @@ class Tool:
 
 def flowshard(command: Sequence[str]) -> Tool:
     """Ours; ``command`` may end with options."""
-    return Tool("flowshard", tuple(command), {"streams": (), "md5": ("-md5",)})
+    return Tool("flowshard", tuple(command), {"streams": (), "md5": ("-md5",), "analyze": ("-a", "-md5")})
 
 
 def tcpflow(command: str, zstd: str = "zstd") -> Tool:
-    """The peer; ``zstd`` unpacks for it."""
-    modes = {"streams": (), "md5": ("-e", "md5")}
+    """The peer; ``zstd`` unpacks for it. Its -a makes MD5s, too."""
+    modes = {"streams": (), "md5": ("-e", "md5"), "analyze": ("-a",)}
     return Tool("tcpflow", (command, "-q"), modes, padded=True, unpacker=(zstd, "-dc"))
 
 
@@ -149,8 +154,9 @@ def run(plan: Plan, say: Callable[[str], None]) -> Iterator[Row]:
         path, expected = cached(kind, 1.0 if kind == "start" else plan.size, plan.seed, plan.folder)
         if plan.packed:
             path = packed(path)
-        with _room(plan.output, expected) as output:
-            for mode in plan.modes if kind != "start" else ("streams",):
+        modes = [mode for mode in plan.modes if mode != "analyze" or kind in ANALYZED]
+        with _room(plan.output, expected, 4 if "analyze" in modes else 1) as output:
+            for mode in modes if kind != "start" else ("streams",):
                 say(f"{kind}, {mode}")
                 yield Row(expected, mode, _measure(plan, mode, path, expected, output), plan.packed)
 
@@ -163,7 +169,7 @@ def _measure(plan: Plan, mode: str, capture: Path, expected: Expected, output: P
     for tool in plan.tools:
         _empty(output)
         timed(*lines[tool.name])
-        check_output(output, expected, tool)
+        check_output(output, expected, tool, analyzed=mode == "analyze")
     for _ in range(plan.runs):
         for name, line in lines.items():
             _empty(output)
@@ -175,8 +181,11 @@ def _measure(plan: Plan, mode: str, capture: Path, expected: Expected, output: P
     return measured
 
 
-def check_output(output: Path, expected: Expected, tool: Tool) -> None:
-    """Raises RunFailed unless the folder holds the report and exactly the expected streams."""
+def check_output(output: Path, expected: Expected, tool: Tool, *, analyzed: bool = False) -> None:
+    """Raises RunFailed unless the folder holds the report and exactly the expected streams.
+
+    ``analyzed``: and files of what was found in them, as many as there are; of web there must be bodies.
+    """
     wanted = {
         padded_name(name) if tool.padded else name: (stream.size, stream.md5)
         for name, stream in expected.streams.items()
@@ -184,6 +193,11 @@ def check_output(output: Path, expected: Expected, tool: Tool) -> None:
     found = {entry.name: Path(entry.path) for entry in os.scandir(output)}
     if found.pop(_REPORT, None) is None:
         raise RunFailed(f"{tool.name} on {expected.kind}: no report")
+    derived = {name for name in found.keys() - wanted.keys() if analyzed and (_FOUND in name or name == _PICTURE)}
+    if analyzed and expected.kind == "web" and not any(f"{_FOUND}BODY" in name for name in derived):
+        raise RunFailed(f"{tool.name} on {expected.kind}: no bodies")
+    for name in derived:
+        del found[name]
     if found.keys() != wanted.keys():
         missing, more = wanted.keys() - found.keys(), found.keys() - wanted.keys()
         counts = f"{len(missing)} streams missing, {len(more)} unexpected"
@@ -219,9 +233,9 @@ def _empty(folder: Path) -> None:
 
 
 @contextmanager
-def _room(parent: Path, expected: Expected) -> Iterator[Path]:
-    """An output folder below ``parent``, where the streams fit; gone at the end."""
-    need = expected.capture_bytes * 5 // 4 + 8_192 * len(expected.streams)
+def _room(parent: Path, expected: Expected, times: int) -> Iterator[Path]:
+    """An output folder below ``parent``, where the streams fit so many times; gone at the end."""
+    need = (expected.capture_bytes * 5 // 4 + 8_192 * len(expected.streams)) * times
     free = shutil.disk_usage(parent).free
     if free < need:
         lack = f"{parent}: {free >> 20} MiB free, {expected.kind} needs {need >> 20}"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.bench.__main__ import main
 from tests.bench.generate import Expected, cached, stream_names
 from tests.bench.measure import RunFailed, Timed
-from tests.bench.run import Measured, Plan, Row, Tool, flowshard, padded_name, run, tcpflow
+from tests.bench.run import Measured, Plan, Row, Tool, check_output, flowshard, padded_name, run, tcpflow
 
 _COPY = """
 import pathlib, shutil, sys
@@ -78,6 +79,35 @@ def test_wrong_output_is_refused(damage: str, tmp_path: Path, right: Path) -> No
         list(run(plan_of(tmp_path, copier("A", right, tmp_path / "log")), lambda words: None))
 
 
+@pytest.mark.parametrize(
+    ("kind", "names", "problem"),
+    [
+        ("web", ["-HTTP", "-HTTPBODY"], None),
+        ("web", ["-HTTP"], "no bodies"),
+        ("start", [], None),
+        ("start", ["-HTTPBODY-002"], None),
+        ("start", ["-TLS"], "1 unexpected"),
+    ],
+)
+def test_files_of_what_was_found(kind: str, names: list[str], problem: str | None, tmp_path: Path, right: Path) -> None:
+    """With analysis there are more files than streams, but only such and a picture; of web there must be bodies."""
+    _, expected = cached("start", 1.0, 1, tmp_path / "captures")
+    client, _ = stream_names(0, 80)
+    for name in (f"{client}{mark}" for mark in names):
+        (right / name).touch()
+    (right / "report.pdf").touch()
+    tool = copier("A", right, tmp_path / "log")
+    with pytest.raises(RunFailed, match=problem) if problem else nullcontext():
+        check_output(right, dataclasses.replace(expected, kind=kind), tool, analyzed=True)
+
+
+def test_analysis_is_measured_where_it_says_something(tmp_path: Path, right: Path) -> None:
+    """Not on captures that are large and hold nothing that is known."""
+    tool = copier("A", right, tmp_path / "log")
+    plan = dataclasses.replace(plan_of(tmp_path, tool), modes=("analyze",), captures=("bulk", "disorder"), size=0.001)
+    assert list(run(plan, lambda words: None)) == []
+
+
 def test_too_little_room_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: Path) -> None:
     """Output that will not fit is a message, not a full tmpfs."""
     usage = shutil.disk_usage(tmp_path)
@@ -104,6 +134,8 @@ def test_padded_names(name: str, padded: str) -> None:
         ("bulk", "streams", 1.0, 1.2, True),
         ("bulk", "streams", 1.0, 1.19, False),
         ("bulk", "md5", 1.0, 1.9, False),
+        ("web", "analyze", 1.0, 1.3, True),
+        ("web", "analyze", 1.0, 1.29, False),
         ("disorder", "streams", 9.0, 1.0, True),  # no target yet
         ("web", "streams", 1.0, None, False),  # not measured is not reached
         ("start", "streams", 0.39, None, True),
@@ -154,11 +186,13 @@ def test_tcpflow_gives_the_expected_streams(tmp_path: Path) -> None:
 
 
 def test_flowshard_is_asked_for_the_same() -> None:
-    """Both tools get the same capture, output folder and report."""
+    """Both tools get the same capture, output folder and report, and with analysis both make MD5s."""
     ours = flowshard(["flowshard", "--workers=2"]).lines("md5", Path("x"), Path("d"))
     theirs = tcpflow("tcpflow").lines("md5", Path("x"), Path("d"))
     assert ours == [["flowshard", "--workers=2", "-md5", "-r", "x", "-o", "d", "-X", "d/report.xml"]]
     assert theirs == [["tcpflow", "-q", "-e", "md5", "-r", "x", "-o", "d", "-X", "d/report.xml"]]
+    assert flowshard(["flowshard"]).lines("analyze", Path("x"), Path("d"))[0][1:3] == ["-a", "-md5"]
+    assert tcpflow("tcpflow").lines("analyze", Path("x"), Path("d"))[0][2:3] == ["-a"]
 
 
 def test_who_unpacks() -> None:

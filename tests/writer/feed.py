@@ -22,6 +22,7 @@ from workers.contract import (
     EventBatch,
     Extents,
     Frontiers,
+    Gaps,
     Opened,
     Overlaps,
     Parts,
@@ -67,11 +68,12 @@ def name_of(stream: int) -> str:
 
 
 class Opening(NamedTuple):
-    """A stream that goes on in the file of another one (-R)."""
+    """How a stream begins, if not as the first of its tuple with a SYN: in the file of another one (-R), midstream."""
 
     stream: int
     like: int  # a stream of the tuple
-    base: int
+    base: int = 0
+    midstream: bool = False
 
 
 class Bench:
@@ -97,17 +99,19 @@ class Bench:
         parts: Iterable[tuple[int, int]] = (),
         data: Iterable[Piece] = (),
         overlaps: Iterable[Piece] = (),
+        gaps: Iterable[tuple[int, int, int, int]] = (),
         frontiers: Iterable[tuple[int, int]] = (),
         runs: Iterable[tuple[int, int, int]] = (),
         closed: Iterable[Closing] = (),
     ) -> None:
-        """Apply one batch. ``runs`` (stream, offset, size) are those said before their stream closes."""
+        """Apply one batch. ``runs`` (stream, offset, size) are those said before their stream closes; ``gaps`` are
+        (stream, offset, size, packet)."""
         number, self._said = self._said, self._said + 1
         begin = number << INPUT_SHIFT
         captured = bytearray(MACS + b"\x08\x00padding")
         opening = [
-            (s, s & 255, key_of(like), s & 1, 0, LAST - 1, begin + len(MACS), len(MACS), base)
-            for s, like, base in (o if isinstance(o, Opening) else (o, o, 0) for o in opened)
+            (s, s & 255, key_of(like), s & 1, 0, LAST - 1, begin + len(MACS), len(MACS), base, midstream)
+            for s, like, base, midstream in (o if isinstance(o, Opening) else Opening(o, o) for o in opened)
         ]
         new = [self._row(begin, captured, piece) for piece in data]
         later = POLICIES[self.config.overlap].delivered
@@ -125,6 +129,7 @@ class Bench:
             parts=table(Parts, [(stream, 0, offset) for stream, offset in parts]),
             data=table(Data, new),
             overlaps=table(Overlaps, again),
+            gaps=table(Gaps, [(stream, 0, offset, size, 0, packet) for stream, offset, size, packet in gaps]),
             frontiers=table(Frontiers, [(stream, 0, offset) for stream, offset in frontiers]),
             runs=table(Runs, told),
             closed=table(Closed, [c.row() for c in closing]),

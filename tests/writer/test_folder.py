@@ -333,3 +333,23 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     for name in ("missing", "file"):
         with pytest.raises(OutputError, match=name):
             Folder(tmp_path / name)
+
+
+def test_a_whole_file_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its time, under another name where its own is taken; no file has to be closed for it."""
+    monkeypatch.setattr(folder_module, "_MOST_OPEN", 1)
+    (tmp_path / "taken").write_bytes(b"kept")
+    folder = Folder(tmp_path)
+    stays = StoredFile("stays", 2)
+    write(folder, stays, b"open")
+    files = [StoredFile(name, 7) for name in ("new", "taken", "in/a/folder")]
+    for file in files:
+        folder.store(file, memoryview(b"all of it"), 1_600_000_000_123_456_789)
+        assert file.descriptor < 0 <= stays.descriptor
+    assert [file.name for file in files] == ["new", "taken~3.1", "in/a/folder"]
+    for file in files:
+        path = tmp_path / file.name
+        assert (path.read_bytes(), path.stat().st_mtime_ns) == (b"all of it", 1_600_000_000_123_456_789)
+    folder.discard(files[0])
+    folder.shut()
+    assert not (tmp_path / "new").exists()

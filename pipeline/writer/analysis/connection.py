@@ -1,0 +1,251 @@
+"""One connection: which analyzer gets it, how both directions are fed, how all of it is told anew.
+
+Knows: the seam (workers/analyzers/seam.py). Does not know: any protocol, tables, how bytes come to a Side.
+Invariant: an analyzer is fed a direction only when it is known what that direction is; each has one host.
+
+Whose it is. A direction that begins with its first byte belongs to the protocol that recognizes it, the first one if
+both directions are recognized; the other direction goes with it. A direction that begins midstream, with a gap, or
+with too few bytes, is fed to the analyzers one after the other, by name, and the first that claims it gets it; the
+next one has its turn when the one before denies or the connection is over. What was recognized takes it from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.errors import InternalError
+from pipeline.writer.analysis.hosting import ConnectionHost, HostFor
+from pipeline.writer.analysis.side import Side, Start, Verdict
+from pipeline.writer.folder import Folder
+from pipeline.writer.stream import Stream
+from workers.analyzers.seam import Analyzer, Moment, Protocol
+from workers.limits import Limits
+
+
+class Means(NamedTuple):
+    """What all connections of a writer share."""
+
+    protocols: Sequence[Protocol]  # by name
+    host: HostFor
+    folder: Folder
+    limits: Limits
+    final: bool  # what was told cannot be taken back
+    changing: bool  # bytes that were there may be replaced
+
+
+class Analysis:
+    """``add`` its directions; ``drive`` it when bytes have come; ``close`` it when both are finished."""
+
+    __slots__ = (
+        "_analyzer", "_claimed", "_coarse", "_ended", "_host", "_means", "_protocol", "_turn", "closing", "connection",
+        "sides", "stale",
+    )  # fmt: skip
+
+    def __init__(self, connection: int, means: Means) -> None:
+        self.connection = connection
+        self.sides: list[Side | None] = [None, None]
+        self.stale = False  # it will be told anew
+        self.closing = False
+        self._means = means
+        self._protocol: Protocol | None = None  # these three: whoever is fed
+        self._analyzer: Analyzer | None = None
+        self._host: ConnectionHost | None = None
+        self._claimed = False  # ... and will be
+        self._ended = [False, False]  # the analyzer was told that there is nothing more
+        self._turn = 0  # of the protocols: who may claim next
+        self._coarse = False  # moments are asked of the coarse ones
+
+    # As Connected
+
+    def stream(self, side: int) -> Stream | None:
+        """The stream of a direction."""
+        found = self.sides[side]
+        return None if found is None else found.stream
+
+    def moment(self, side: int, offset: int) -> Moment:
+        """When a byte was there."""
+        found = self.sides[side]
+        assert found is not None, "a direction that has no bytes"
+        return found.moment(offset, coarse=self._coarse)
+
+    # Turns
+
+    def drive(self) -> bool:
+        """Feed what there is. False: it is nobody's, whatever comes, unless a direction is yet to open."""
+        if not (self.stale or (self._means.final and self._means.changing)):
+            self._look()
+            while self._choose():
+                self._feed()
+                if self._analyzer is not None:
+                    break
+        for side in self.sides:
+            if side is not None:
+                side.pause(fed=self._claimed or self.stale)
+        return not self._nobodys()
+
+    def close(self) -> tuple[str, tuple[Mapping[str, int], Mapping[str, int]]] | None:
+        """The connection is over: feed the rest. What protocol it was, and what was counted; None: nobody's."""
+        self.closing = True
+        if self.stale or self._is_doubtful():
+            self._renew()
+        self._look()
+        while self._choose():
+            self._feed()
+            analyzer, host, protocol = self._analyzer, self._host, self._protocol
+            if analyzer is None or host is None or protocol is None:
+                continue  # it denied, the next one's turn
+            if self._claimed or analyzer.claims():
+                host.close()
+                return protocol.name, (host.facts(0), host.facts(1))
+            self._drop()
+            self._turn += 1
+        return None
+
+    # Whose is it?
+
+    def _look(self) -> None:
+        """At the first bytes of directions of which it is not known what they are."""
+        for side in self.sides:
+            if side is not None and side.verdict is None:
+                verdict = self._judge(side)
+                if verdict is not None:
+                    side.settle_on(verdict, finely=self._means.final)
+
+    def _judge(self, side: Side) -> Verdict | None:
+        if side.midstream:
+            return None if side.held else Start.OPEN
+        head, more = side.first(), True
+        verdict = None if head is None else self._recognized(head)
+        if verdict is None:
+            head, more = side.head(self._means.folder)
+            verdict = self._recognized(head) if head else None
+        return Start.OPEN if verdict is None and not more else verdict
+
+    def _recognized(self, head: bytes | memoryview) -> Verdict | None:
+        """By the first protocol that does; None: one of those before it needs more to say."""
+        for protocol in self._means.protocols:
+            answer = protocol.recognize(head)
+            if answer is not False:
+                return protocol if answer else None
+        return Start.FOREIGN
+
+    def _choose(self) -> bool:
+        """Whether somebody is to be fed."""
+        verdicts = [side.verdict for side in self.sides if side is not None]
+        wanted = next((verdict for verdict in verdicts if isinstance(verdict, Protocol)), None)
+        if wanted is not None:
+            self._give_to(wanted)
+        elif self._analyzer is None and Start.OPEN in verdicts:
+            means, turn = self._means, self._turn
+            if turn < len(means.protocols) and (turn == 0 or self.closing or not means.final):
+                self._begin(means.protocols[turn])
+        return self._analyzer is not None
+
+    def _give_to(self, wanted: Protocol) -> None:
+        """A direction was recognized."""
+        if self._protocol is not None and self._protocol is not wanted:
+            if self._claimed:
+                self.stale = not self._means.final
+                return
+            self._drop()
+        if self._analyzer is None:
+            self._begin(wanted)
+        self._claimed = True
+
+    def _nobodys(self) -> bool:
+        """Both directions were looked at, and nobody wants them; nor will their first bytes change."""
+        foreign = all(side is not None and side.verdict is Start.FOREIGN for side in self.sides)
+        return foreign and not self._means.changing
+
+    def _is_doubtful(self) -> bool:
+        """Whether it depends on batches how fine its moments are: another analyzer may have had some of it before."""
+        if self._means.final or self._protocol in {None, self._means.protocols[0]}:
+            return False
+        verdicts = {None if side is None else side.verdict for side in self.sides}
+        return Start.OPEN in verdicts and self._protocol in verdicts
+
+    # Analyzers
+
+    def _begin(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self._host = self._means.host(protocol, self)
+        self._analyzer = protocol.make(self._host, self._means.limits)
+
+    def _drop(self) -> None:
+        """It is not that protocol."""
+        if self._host is not None:
+            self._host.discard()
+        self._protocol = self._host = self._analyzer = None
+        self._claimed = False
+        self._ended = [False, False]
+        for side in self.sides:
+            if side is not None:
+                side.rewind()
+
+    def _renew(self) -> None:
+        self._drop()
+        self._coarse, self._turn, self.stale = True, 0, False
+        for side in self.sides:
+            if side is not None:
+                side.renew()
+
+    # Bytes
+
+    def _feed(self) -> None:
+        """All that can be, and the ends when the connection is over."""
+        analyzer = self._analyzer
+        assert analyzer is not None, "nobody to feed"
+        number, idle = 0, 0
+        while idle < 2:  # a direction that moved has no need to be asked again before the other one moved, too
+            moved = self._push(analyzer, number)
+            if self._analyzer is None:
+                return
+            idle = 1 if moved else idle + 1
+            number ^= 1
+        if self.closing and not all(self._ended):
+            raise InternalError(f"an analyzer of {self._protocol} left some of connection {self.connection}")
+
+    def _ask(self, analyzer: Analyzer) -> bool:
+        """Whether it goes on: False when the analyzer denies."""
+        answer = analyzer.claims()
+        if answer:
+            self._claimed = True
+        elif answer is False:
+            self._drop()
+            self._turn += 1
+            return False
+        return True
+
+    def _push(self, analyzer: Analyzer, number: int) -> bool:
+        """All that a direction has and the analyzer wants. False: that is nothing."""
+        side = self.sides[number]
+        if side is None or side.verdict is None:
+            return self._end(analyzer, number, side)
+        stop, moved = side.stop, False
+        while side.fed < stop:
+            if not analyzer.wants(number):
+                return moved
+            if not side.begun:
+                side.begun = True
+                analyzer.begin(number, midstream=side.midstream)
+            if gap := side.hole():
+                side.passed()
+                analyzer.gap(number, gap)
+            else:
+                taken = analyzer.feed(number, side.piece(self._means.folder))
+                if not taken:
+                    return moved
+                side.took(taken)
+            moved = True
+            if not self._claimed and not self._ask(analyzer):
+                return True
+        return self._end(analyzer, number, side) or moved
+
+    def _end(self, analyzer: Analyzer, number: int, side: Side | None) -> bool:
+        """All of a direction is fed: when the connection is over, say so. False: it was said, or has to wait."""
+        if not self.closing or self._ended[number] or not analyzer.wants(number):
+            return False
+        self._ended[number] = True
+        analyzer.close(number, whole=side is not None and side.whole)
+        return True
