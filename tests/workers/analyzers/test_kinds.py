@@ -30,7 +30,7 @@ SAMPLES = {
     "image/jpeg": b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(30),
     "image/gif": b"GIF89a" + bytes(30),
     "image/webp": b"RIFF\x10\0\0\0WEBPVP8 " + bytes(30),
-    "application/gzip": gzip.compress(b"x"),
+    "application/gzip": gzip.compress(b"x", mtime=0),
     "application/zip": archive("a.txt"),
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": archive(
         "[Content_Types].xml", "word/document.xml"
