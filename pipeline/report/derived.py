@@ -19,11 +19,12 @@ and, behind them, the facts that were told of it, as ``attribute_names`` (text.p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from pipeline.report.fragments import MARKED, FragmentWriter
-from pipeline.report.rows import FILE, NO_IMAGES, byte_runs, completeness, digest, provisional_name, times
-from pipeline.report.text import attribute_names, attributes, escape
+from pipeline.report.rows import FILE, NO_IMAGES, byte_runs, completeness, provisional_name
+from pipeline.report.text import attribute_names, attributes, escape, harmless, timestamps
 from workers.analyzers.seam import Fact
 
 
@@ -51,12 +52,6 @@ class DerivedRecord(NamedTuple):
 DERIVED: Final = 1 << (FILE - 1)
 """The bit of an id that tells a derived file from a part of its stream."""
 
-_ROW: Final = (
-    "<fileobject><filename>%s</filename><id>%s</id><filesize>%s</filesize>%s\n<byte_runs>%s</byte_runs>%s%s\n"
-    "<tcpflow:derived_from flow='%s' connection='%s' direction='%s' kind='%s' file_offset='%s' len='%s'%s"
-    " completeness='%s'%s/></fileobject>\n"
-)
-_WHOLE: Final = "<byte_run file_offset='0' len='%s'/>"
 _TAKEN: Final = frozenset(
     {"flow", "connection", "direction", "kind", "file_offset", "len", "encoding", "completeness"}
 )  # fmt: skip
@@ -65,29 +60,59 @@ _TAKEN: Final = frozenset(
 def format_derived(records: Sequence[DerivedRecord]) -> list[bytes]:
     """One row a record, UTF-8."""
     rows = []
+    stamps = timestamps([record.first_ns for record in records] + [record.last_ns for record in records])
     for (
         stream, serial, name, suffix, size, runs, _, _, md5, sha256, kind, offset, length, coding, flags, facts,
-    ), (stamps, _) in zip(records, times(records), strict=True):  # fmt: skip
+    ), first, last in zip(_cleaned(records), stamps, stamps[len(records) :], strict=False):  # fmt: skip
+        if suffix:
+            name = _marked(name, suffix)
         if len(runs) == 1 and runs[0] == (0, size):
-            shown = _WHOLE % size
+            shown = f"<byte_run file_offset='0' len='{size}'/>"
         else:
             shown = byte_runs([(at, present, 0, -1) for at, present in runs], size, NO_IMAGES)
-        row = _ROW % (
-            _marked(name, suffix) if suffix else escape(name), stream | DERIVED | serial << FILE, size, stamps,
-            shown, digest(md5 and escape(md5)), digest(sha256 and escape(sha256), "sha256"),
-            stream, stream >> 1, stream & 1, escape(kind), offset, length,
-            f" encoding='{escape(coding)}'" if coding else "", completeness(flags), _facts(facts) if facts else "",
-        )  # fmt: skip
-        rows.append(row.encode())
+        mtime = f"<mtime>{last}</mtime>" if last else ""
+        crtime = f"<crtime>{first}</crtime>" if first else ""
+        digests = f"<hashdigest type='md5'>{md5}</hashdigest>" if md5 else ""
+        if sha256:
+            digests += f"<hashdigest type='sha256'>{sha256}</hashdigest>"
+        encoding = f" encoding='{coding}'" if coding else ""
+        rows.append((
+            f"<fileobject><filename>{name}</filename><id>{stream | DERIVED | serial << FILE}</id>"
+            f"<filesize>{size}</filesize>{mtime}{crtime}\n<byte_runs>{shown}</byte_runs>{digests}\n"
+            f"<tcpflow:derived_from flow='{stream}' connection='{stream >> 1}' direction='{stream & 1}' kind='{kind}'"
+            f" file_offset='{offset}' len='{length}'{encoding} completeness='{completeness(flags) if flags else ''}'"
+            f"{_facts(facts) if facts else ''}/></fileobject>\n"
+        ).encode())  # fmt: skip
     return rows
 
 
 def add_derived(fragment: FragmentWriter, records: Sequence[DerivedRecord]) -> None:
-    """Rows of these records into a writer's fragment. OutputError."""
-    names = [MARKED if record.suffix else 0 for record in records]
-    fragment.add(
-        [record.stream for record in records], format_derived(records), names, [record.serial for record in records]
-    )
+    """Rows of these records into a writer's fragment, where they are made with others. OutputError."""
+    fragment.add_later(records, _rows)
+
+
+def _rows(records: Sequence[DerivedRecord]) -> tuple[list[bytes], list[int]]:
+    return format_derived(records), [MARKED if record.suffix else 0 for record in records]
+
+
+def _cleaned(records: Sequence[DerivedRecord]) -> Sequence[DerivedRecord]:
+    """The records with their texts escaped, but for names that have a suffix. Nearly always nothing needs it, which
+    one look at all tells."""
+    if harmless("".join([text for record in records for text in _texts(record) if text])):
+        return records
+    return [
+        record._replace(
+            filename=record.filename if record.suffix else escape(record.filename),
+            md5=record.md5 and escape(record.md5),
+            sha256=record.sha256 and escape(record.sha256),
+            kind=escape(record.kind),
+            coding=escape(record.coding),
+        )
+        for record in records
+    ]
+
+
+_texts: Final = attrgetter("filename", "md5", "sha256", "kind", "coding")
 
 
 def _facts(facts: Mapping[str, Fact]) -> str:

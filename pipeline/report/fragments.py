@@ -13,13 +13,13 @@ VOID says that all of the stream's derived rows in front of it do not count.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import repeat
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 import numpy as np
 
@@ -38,6 +38,23 @@ VOID: Final = 0xFFFF_FFFF
 """A serial that no row has."""
 
 _BUFFER = 1 << 20  # rows gathered before they are written: a system call a MiB is no longer seen
+
+
+_BUNCH: Final = 512  # rows of derived files made together: of few, each takes three times as long
+
+
+class Derived(Protocol):
+    """What a derived row is made of."""
+
+    @property
+    def stream(self) -> int: ...
+
+    @property
+    def serial(self) -> int: ...
+
+
+Make: TypeAlias = Callable[[list[Any]], tuple[Sequence[bytes], Sequence[int]]]
+"""Rows of derived files, and their names as ``FragmentWriter.add`` has them."""
 
 
 def index_path(fragment: Path) -> Path:
@@ -65,6 +82,8 @@ class FragmentWriter:
         self._rows: list[bytes] = []
         self._columns: dict[str, list[int]] = {"stream": [], "length": [], "name": [], "serial": []}
         self._waiting = 0  # bytes of rows not yet written
+        self._later: list[Derived] = []  # rows that are not made yet
+        self._make: Make | None = None
         self._end = 0  # of the rows written
         self._file = create(self._made)
         try:
@@ -98,14 +117,24 @@ class FragmentWriter:
         if self._waiting >= _BUFFER:
             self._flush()
 
+    def add_later(self, records: Sequence[Derived], make: Make) -> None:
+        """Appends rows of derived files that are made of these records, when there are so many that it is cheap, by
+        the first ``make`` that was given: rows and names, one each. The records are the writer's from now on."""
+        self._make = self._make or make
+        self._later.extend(records)
+        if len(self._later) >= _BUNCH:
+            self._make_rows()
+
     def void(self, stream: int) -> None:
         """The derived rows of the stream that were added so far do not count; others may take their serials."""
+        self._later = [record for record in self._later if record.stream != stream]
         for name, value in (("stream", stream), ("length", 0), ("name", 0), ("serial", VOID)):
             self._columns[name].append(value)
         self._waiting += INDEX.itemsize  # many of them are written, too
 
     def close(self) -> None:
         """Writes what waits and gives both files their final names, the index last."""
+        self._make_rows()
         self._flush()
         try:
             self._close_files()
@@ -135,6 +164,14 @@ class FragmentWriter:
         except BaseException:
             self.abandon()
             raise
+
+    def _make_rows(self) -> None:
+        records, self._later = self._later, []
+        if records and self._make is not None:
+            rows, names = self._make(records)
+            self.add(
+                [record.stream for record in records], rows, names, [record.serial for record in records]
+            )  # fmt: skip
 
     def _flush(self) -> None:
         entries = np.zeros(len(self._columns["stream"]), INDEX)

@@ -11,7 +11,7 @@ look like it; ``settle_name`` keeps the ending or drops it and takes the bytes a
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -140,7 +140,9 @@ def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_
         mac_src, mac_dst, parts, conflicts, lost, conflict_file, suffix, found,
     ), (stamps, seen) in zip(records, _cleaned(records), times(records), strict=True):  # fmt: skip
         end, siblings = "/>", ""
-        if parts or conflicts or suffix or conflict_file or found or (several and len(runs) > 1):
+        if found and not (parts or conflicts or suffix or conflict_file or several):
+            end = f">{''.join(map(_found, found))}</tcpflow:tcpflow>"
+        elif parts or conflicts or suffix or conflict_file or found or (several and len(runs) > 1):
             name, runs, end, siblings = _extended(record, images, stamps)
         elif several and runs:
             end = labels.get(runs[0][2], "/>")
@@ -348,8 +350,14 @@ def _image_names(runs: Sequence[Run], images: Mapping[int, str]) -> tuple[str, s
 def _found(item: tuple[str, Mapping[str, int]]) -> str:
     """What was counted of a protocol, as an element of its name."""
     protocol, facts = item
-    named = dict(zip(attribute_names(tuple(facts)), facts.values(), strict=True))
-    return f"<tcpflow:{attribute_names((protocol,))[0]}{attributes(named)}/>"
+    return _found_form(protocol, tuple(facts)) % tuple(facts.values())
+
+
+@lru_cache(256)
+def _found_form(protocol: str, keys: tuple[str, ...]) -> str:
+    """Such an element, with a place for each value. The keys are words of ours: they are remembered."""
+    places = "".join([f" {name}='%d'" for name in attribute_names(keys)])
+    return f"<tcpflow:{attribute_names((protocol,))[0]}{places}/>"
 
 
 def _conflict(conflict: Conflict) -> str:

@@ -56,6 +56,9 @@ def attributes(values: Mapping[str, object]) -> str:
     list holds is divided by blanks."""
     parts = []
     for name, value in values.items():
+        if type(value) is int:
+            parts.append(f" {name}='{value}'")
+            continue
         if value is None:
             continue
         if isinstance(value, list):

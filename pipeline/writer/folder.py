@@ -18,10 +18,10 @@ import resource
 import stat
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from pipeline.errors import OutputError
 from pipeline.report.placing import output_error
 from pipeline.tree import Tree, split
 from pipeline.writer.names import provisional
@@ -150,15 +150,28 @@ class Folder:
         except OSError as error:
             raise output_error("write", self.path / file.name, error) from error
 
-    def store(self, file: StoredFile, data: Piece, time: int) -> None:
-        """A whole new file in one go, with its modification time (ns). Whatever is open stays so."""
-        self._obtain(file)
+    def store(self, name: str, stream: int, data: Piece, time: int) -> str:
+        """A whole new file in one go, with its modification time (ns), and the name that it got. Whatever is open
+        stays so."""
         try:
-            self.write(file, (data,), len(data), 0)
-        except OutputError:
-            self._shut(file)
-            raise
-        self.finish(file, time)
+            descriptor = -1 if "/" in name else os.open(name, _NEW, 0o600, dir_fd=self._root)
+        except OSError:
+            descriptor = -1
+        if descriptor < 0:  # it lies in a folder, or something is in its way
+            file = StoredFile(name, stream)
+            self._obtain(file)
+            descriptor, name = file.descriptor, file.name
+        try:
+            try:
+                done = os.write(descriptor, data)
+                while done < len(data):
+                    done += os.write(descriptor, memoryview(data)[done:])
+                _stamp(descriptor, time)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise output_error("write", self.path / name, error) from error
+        return name
 
     def read(self, file: StoredFile, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes from ``offset``; fewer at the end of the file."""
@@ -196,17 +209,13 @@ class Folder:
 
     def finish(self, file: StoredFile, time: int) -> None:
         """Close the file and set its modification time (ns); a time that the system refuses is left out."""
-        stamp = (time, time)
-        try:
-            if file.descriptor >= 0:
-                os.utime(file.descriptor, ns=stamp)
-            else:
-                parent, last = self._parent(file)
-                os.utime(last, ns=stamp, dir_fd=parent, follow_symlinks=False)
-        except (OverflowError, OSError):
-            pass  # the file is complete, and the report has the time
         if file.descriptor >= 0:
+            _stamp(file.descriptor, time)
             self._shut(file)
+            return
+        with suppress(OverflowError, OSError):  # as in _stamp
+            parent, last = self._parent(file)
+            os.utime(last, ns=(time, time), dir_fd=parent, follow_symlinks=False)
 
     def discard(self, file: StoredFile) -> None:
         """Close an unfinished file and remove it. One that somebody has put in its place stays. OutputError."""
@@ -229,6 +238,14 @@ class Folder:
         for file in list(self._open):
             self._shut(file)
         self._tree.close()
+
+
+def _stamp(descriptor: int, time: int) -> None:
+    """Set a file's modification time, ns, if the system takes it."""
+    try:
+        os.utime(descriptor, ns=(time, time))
+    except (OverflowError, OSError):
+        return  # the file is complete, and the report has the time
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -70,6 +70,9 @@ class ExchangeWriter(ConsoleWriter):
 
     def apply_together(self, together: Sequence[EventBatch]) -> None:
         """Do what all workers say of a batch, and print what it made complete."""
+        if self.analyses is not None and len(together) > 1:
+            for events in together:  # a gap of one message may be in front of bytes of another
+                self.analyses.expect(events)
         for events in together:
             Writer.apply(self, events)
         self._exchanges.print()

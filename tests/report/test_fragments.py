@@ -11,7 +11,9 @@ import pytest
 
 from pipeline.errors import OutputError
 from pipeline.report import placing
-from pipeline.report.fragments import INDEX, VOID, FragmentWriter, index_path, name_key
+from pipeline.report.derived import DerivedRecord
+from pipeline.report.fragments import _BUNCH, INDEX, MARKED, VOID, FragmentWriter, index_path, name_key
+from tests.report.samples import derived
 
 
 def test_rows_and_index(tmp_path: Path) -> None:
@@ -40,6 +42,25 @@ def test_serials_and_voids(tmp_path: Path) -> None:
         writer.void(9)
     found = np.fromfile(index_path(tmp_path / "0"), INDEX)[["stream", "serial", "offset", "length"]].tolist()
     assert found == [(7, 0, 0, 3), (7, 1, 3, 5), (7, VOID, 8, 0), (9, 0, 8, 5), (9, VOID, 13, 0)]
+
+
+def test_rows_that_are_made_later(tmp_path: Path) -> None:
+    """Of many records together, and of the last ones at the end; those that are void by then are never made."""
+    made: list[int] = []
+
+    def make(records: list[DerivedRecord]) -> tuple[list[bytes], list[int]]:
+        made.append(len(records))
+        return [b"%d" % record.serial for record in records], [record.size for record in records]
+
+    with FragmentWriter(tmp_path / "0") as writer:
+        writer.add_later([derived(serial, stream=7, size=0) for serial in range(1, _BUNCH + 1)], make)
+        writer.add_later([derived(1, stream=9), derived(1, stream=11, size=MARKED), derived(2, stream=9)], make)
+        writer.void(9)
+        writer.void(7)
+    assert made == [_BUNCH, 1]
+    found = np.fromfile(index_path(tmp_path / "0"), INDEX)[["stream", "serial", "name", "length"]].tolist()
+    assert found[:1] == [(7, 1, 0, 1)]
+    assert found[_BUNCH:] == [(9, VOID, 0, 0), (7, VOID, 0, 0), (11, 1, MARKED, 1)]
 
 
 def test_nothing_shows_before_close(tmp_path: Path) -> None:

@@ -136,18 +136,25 @@ Benches: TypeAlias = Callable[..., Bench]
 def tell(
     host: ConnectionHost, parts: Sequence[bytes | int] | bytes, *codings: str, side: int = 1, name: str = "page",
     media_type: str = "", boundary: bytes = b"", flags: Completeness = WHOLE,
-    facts: Mapping[str, Fact] | None = None, offset: int = 300, length: int | None = None,
+    facts: Mapping[str, Fact] | None = None, offset: int = 300, length: int | None = None, at_once: bool = False,
 ) -> None:  # fmt: skip
-    """An answer with one body and nothing else: its bytes, and the sizes of holes."""
+    """An answer with one body and nothing else: its bytes, and the sizes of holes; or, ``at_once``, whole."""
     parts = [parts] if isinstance(parts, bytes) else parts
-    content = host.begin(Entity(side, "HTTPBODY", offset, None, codings, media_type, name, boundary))
-    for part in parts:
-        if isinstance(part, int):
-            content.hole(part)
-        else:
-            shown = bytearray(part)
-            content.data(memoryview(shown))
-            shown[:] = b"?" * len(shown)  # nobody may have kept a view of it
+    entity = Entity(side, "HTTPBODY", offset, None, codings, media_type, name, boundary)
     size = sum(part if isinstance(part, int) else len(part) for part in parts) if length is None else length
-    content.end(offset + size, flags, {"role": "response", **(facts or {})})
+    told = offset + size, flags, {"role": "response", **(facts or {})}
+    if at_once:
+        (part,) = parts
+        assert isinstance(part, bytes)
+        content = host.whole(entity, memoryview(part), *told)
+    else:
+        content = host.begin(entity)
+        for part in parts:
+            if isinstance(part, int):
+                content.hole(part)
+            else:
+                shown = bytearray(part)
+                content.data(memoryview(shown))
+                shown[:] = b"?" * len(shown)  # nobody may have kept a view of it
+        content.end(*told)
     host.exchange(Exchange({"method": "GET", "url": "http://x/page"}, contents=(content,), side=1 - side))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from pipeline.config import Config
 from pipeline.errors import InternalError
 from pipeline.writer.analysis import side as feeding
+from pipeline.writer.analysis.connection import Analysis
+from pipeline.writer.analysis.side import Side
 from tests.workers.traffic import Seg, batches, mix, rows
 from tests.writer.analyzed import LOCKSTEP, PROTOCOLS, SHY, Finished, Lockstep, ReadWriter, Told, accounted, foretold
 from tests.writer.feed import Bench, Closing, Opening, Piece, name_of, whole
@@ -254,6 +257,20 @@ def test_own_names_with_append(tmp_path: Path) -> None:
         names.append(bench.read._streams[number].own_name)
         bench.say(closed=[whole(number, 4)])
     assert names == [name_of(2), name_of(2) + "c0001", name_of(3) + "c0002", name_of(2) + "c0003"]
+
+
+def test_what_is_over_is_gone(tmp_path: Path) -> None:
+    """Of a connection that is over nothing stays in memory, and no collector is needed for that."""
+    gc.collect()
+    gc.disable()
+    try:
+        bench = ReadBench(tmp_path)
+        bench.say(opened=[2, 3, 4], data=[Piece(2, 0, b"AAAA"), Piece(3, 0, b"BB"), Piece(4, 0, b"\xff\xff\xff\xff")])
+        bench.say(closed=[whole(2, 4), whole(3, 2), whole(4, 4)])
+        bench.read.hosts.told.clear()
+        assert not [each for each in gc.get_objects() if isinstance(each, (Analysis, Side, Lockstep))]
+    finally:
+        gc.enable()
 
 
 def test_an_analyzer_that_leaves_some(tmp_path: Path) -> None:

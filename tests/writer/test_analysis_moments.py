@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.writer.analysis.moments import KEPT, Moments
+from pipeline.writer.analysis.fine import KEPT, Fine
+from pipeline.writer.analysis.moments import Moments
 from workers.analyzers.seam import Moment
 
 
@@ -16,8 +17,7 @@ def told(cuts: list[int], size: int = 10) -> Moments:
     for count in cuts:
         numbers = list(range(packet, packet + count))
         offsets = [(number - 1) * size for number in numbers]
-        first = moments.note(offsets, numbers, numbers)
-        moments.add(first, offsets, numbers, numbers)
+        moments.append(offsets, numbers, numbers)
         packet += count
     return moments
 
@@ -39,8 +39,8 @@ def test_each_byte_is_its_packets(cuts: list[int], data: st.DataObject) -> None:
 def test_long_streams_are_thinned_alike(cuts: list[int]) -> None:
     """Beyond 65,536 packets every second is kept, and so on: which ones does not depend on how they came."""
     moments, packets = told(cuts), sum(cuts)
-    assert len(moments._offsets) < 65_536 + 32_768 * 3
-    assert len(moments._coarse_offsets) < 64 + 32 * 14
+    assert len(moments.unfold()._offsets) < 65_536 + 32_768 * 3
+    assert len(moments._offsets) < 64 + 32 * 14
     for packet in (1, 65_536, 65_537, 65_538, 100_000, 139_999):
         step = 1 if packet <= 65_536 else 2 if packet <= 131_072 else 4
         expected = (packet - 1) // step * step + 1
@@ -48,16 +48,26 @@ def test_long_streams_are_thinned_alike(cuts: list[int]) -> None:
     assert moments.at(10 * packets - 1).packet > packets - 8
 
 
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 1999))
+def test_few_packets_are_as_fine_as_many(cuts: list[int], offset: int) -> None:
+    """What is kept of a stream of few packets answers as the fine ones would."""
+    moments, fine, count = told(cuts), Fine(), sum(cuts)
+    packets = range(1, count + 1)
+    fine.add(0, range(0, 10 * count, 10), packets, packets)
+    assert moments.at(offset) == fine.at(offset) == moments.unfold().at(offset)
+
+
 def test_what_was_out_of_order() -> None:
     """A byte is known when all below it are there, or were given up; the packet is its own all the same."""
     moments = Moments()
-    moments.add(moments.note([0], [1], [1]), [0], [1], [1])
+    moments.append([0], [1], [1])
+    fine = moments.unfold()
     for packet, offset in ((2, 20), (3, 40)):
-        moments.add_ahead(moments.note([offset], [packet], [packet]), offset, packet, packet)
-    moments.add(moments.note([10], [4], [4]), [10], [4], [4])
-    moments.settle(30)
-    moments.give_up(30, 9)
-    moments.settle(50)
+        fine.add_ahead(moments.note([offset], [packet], [packet]), offset, packet, packet)
+    moments.append([10], [4], [4])
+    fine.settle(30)
+    fine.give_up(30, 9)
+    fine.settle(50)
     assert [moments.at(offset) for offset in (0, 15, 25, 35, 45)] == [
         Moment(1, 1, 1), Moment(4, 4, 4), Moment(2, 2, 4), Moment(2, 2, 9), Moment(3, 3, 9)
     ]  # fmt: skip
@@ -67,8 +77,8 @@ def test_what_was_out_of_order() -> None:
 def test_what_was_fed_is_forgotten() -> None:
     """But for what a head may have taken, and the coarse ones."""
     moments = told([50] * 100, size=1000)
-    moments.forget(4_000_000)
-    assert len(moments._offsets) < 1000 + 2 + KEPT // 1000
+    moments.unfold().forget(4_000_000)
+    assert len(moments.unfold()._offsets) < 1000 + 2 + KEPT // 1000
     for offset in (4_000_000 - KEPT, 4_000_000, 4_999_999):
         assert moments.at(offset).packet == offset // 1000 + 1
     moments.drop()

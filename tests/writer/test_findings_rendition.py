@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from workers.limits import Limits
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(Folder(tmp_path), Limits(), md5=True)
+def store(tmp_path: Path) -> Iterator[Store]:
+    folder = Folder(tmp_path)
+    yield Store(folder, Limits(), md5=True)
+    folder.shut()
 
 
 def test_a_small_content_is_written_when_it_is_complete(store: Store, tmp_path: Path) -> None:

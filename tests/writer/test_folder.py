@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -342,14 +343,26 @@ def test_a_whole_file_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = Folder(tmp_path)
     stays = StoredFile("stays", 2)
     write(folder, stays, b"open")
-    files = [StoredFile(name, 7) for name in ("new", "taken", "in/a/folder")]
-    for file in files:
-        folder.store(file, memoryview(b"all of it"), 1_600_000_000_123_456_789)
-        assert file.descriptor < 0 <= stays.descriptor
-    assert [file.name for file in files] == ["new", "taken~3.1", "in/a/folder"]
-    for file in files:
-        path = tmp_path / file.name
-        assert (path.read_bytes(), path.stat().st_mtime_ns) == (b"all of it", 1_600_000_000_123_456_789)
-    folder.discard(files[0])
+    time = 1_600_000_000_123_456_789
+    names = [folder.store(name, 7, memoryview(b"all of it"), time) for name in ("new", "taken", "in/a/folder")]
+    assert names == ["new", "taken~3.1", "in/a/folder"]
+    assert stays.descriptor >= 0
+    for path in (tmp_path / name for name in names):
+        assert (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode & 0o777) == (b"all of it", time, 0o600)
     folder.shut()
-    assert not (tmp_path / "new").exists()
+
+
+def test_a_whole_file_in_several_writes(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that takes a few bytes at a time gets them all; one that takes no more leaves no descriptor open."""
+    real, before = os.write, len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:3]))
+    folder.store("f", 7, memoryview(b"all of it"), 0)
+    assert (tmp_path / "f").read_bytes() == b"all of it"
+
+    def full(descriptor: int, data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OutputError, match=r"cannot write .*g: No space left"):
+        folder.store("g", 7, b"all of it", 0)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import LONGEST_NAME, NAME_CODES, check_name_format
+from pipeline.config import LONGEST_NAME, LONGEST_WITH_KIND, NAME_CODES, check_name_format
 from pipeline.errors import UsageError
 from pipeline.tree import fits
 from pipeline.writer.names import (
@@ -26,6 +26,8 @@ from pipeline.writer.names import (
     networks,
     provisional,
 )
+from workers.analyzers import protocols
+from workers.limits import Limits
 
 OPENED = 1_620_000_000_987_654_321
 PLAIN = Endpoints("192.168.1.100", 12345, "93.184.216.34", 80, (), 2)
@@ -108,6 +110,10 @@ def test_the_longest_name_is_known_beforehand() -> None:
     suffix = provisional(2**48 + 1)  # twice: another file can have the name
     for more in ("conflicts-" + suffix, suffix + "@" + str(2**62)):
         assert LONGEST_NAME + len("9223372036T" + "c9999999" + more + suffix) <= 255
+    kind = max((kind for name in protocols.names() for kind in protocols.protocol(name).kinds), key=len)
+    codings = "-DEFLATE" * Limits().coding_layers
+    derived = suffix + f"-{kind}-9999999" + codings + suffix
+    assert LONGEST_WITH_KIND + len("9223372036T" + "c9999999" + derived) <= 255
 
 
 # --------------------------------------------------------------------------- keys

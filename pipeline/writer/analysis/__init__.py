@@ -5,6 +5,7 @@
     side         one direction: what of it can be fed, from the batch or from the file
     coverage     ... which bytes of it are there, which were given up
     moments      ... when a byte was there
+    fine         ... of those that are being fed
     hosting      who listens to an analyzer, and what he may ask
 
 Knows: the contract's tables, streams and their files. Does not know: protocols, what becomes of what is found.

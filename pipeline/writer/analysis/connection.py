@@ -38,8 +38,8 @@ class Analysis:
     """``add`` its directions; ``drive`` it when bytes have come; ``close`` it when both are finished."""
 
     __slots__ = (
-        "_analyzer", "_claimed", "_coarse", "_ended", "_host", "_means", "_protocol", "_turn", "closing", "connection",
-        "sides", "stale",
+        "_analyzer", "_claimed", "_coarse", "_ended", "_host", "_means", "_protocol", "_settled", "_turn", "closing",
+        "connection", "sides", "stale",
     )  # fmt: skip
 
     def __init__(self, connection: int, means: Means) -> None:
@@ -52,9 +52,21 @@ class Analysis:
         self._analyzer: Analyzer | None = None
         self._host: ConnectionHost | None = None
         self._claimed = False  # ... and will be
+        self._settled = False  # it is known what all directions are that are open
         self._ended = [False, False]  # the analyzer was told that there is nothing more
         self._turn = 0  # of the protocols: who may claim next
         self._coarse = False  # moments are asked of the coarse ones
+
+    def add(self, side: Side) -> None:
+        """A direction has payload."""
+        self.sides[side.stream.number & 1] = side
+        self._settled = False
+
+    def side(self, number: int) -> Side:
+        """The direction of a stream, which is open."""
+        side = self.sides[number & 1]
+        assert side is not None, "a direction that has no bytes"
+        return side
 
     # As Connected
 
@@ -67,13 +79,16 @@ class Analysis:
         """When a byte was there."""
         found = self.sides[side]
         assert found is not None, "a direction that has no bytes"
-        return found.moment(offset, coarse=self._coarse)
+        at = offset + found.stream.origin
+        return found.moments.coarse(at) if self._coarse or found.foreign else found.moments.at(at)
 
     # Turns
 
     def drive(self) -> bool:
         """Feed what there is. False: it is nobody's, whatever comes, unless a direction is yet to open."""
-        if not (self.stale or (self._means.final and self._means.changing)):
+        if self._claimed and self._settled and not self.stale:
+            self._feed()
+        elif not (self.stale or (self._means.final and self._means.changing)):
             self._look()
             while self._choose():
                 self._feed()
@@ -97,6 +112,7 @@ class Analysis:
                 continue  # it denied, the next one's turn
             if self._claimed or analyzer.claims():
                 host.close()
+                self._host = self._analyzer = None  # a cycle
                 return protocol.name, (host.facts(0), host.facts(1))
             self._drop()
             self._turn += 1
@@ -106,10 +122,15 @@ class Analysis:
 
     def _look(self) -> None:
         """At the first bytes of directions of which it is not known what they are."""
+        if self._settled:
+            return
+        self._settled = True
         for side in self.sides:
             if side is not None and side.verdict is None:
                 verdict = self._judge(side)
-                if verdict is not None:
+                if verdict is None:
+                    self._settled = False
+                else:
                     side.settle_on(verdict, finely=self._means.final)
 
     def _judge(self, side: Side) -> Verdict | None:
@@ -132,11 +153,12 @@ class Analysis:
 
     def _choose(self) -> bool:
         """Whether somebody is to be fed."""
-        verdicts = [side.verdict for side in self.sides if side is not None]
-        wanted = next((verdict for verdict in verdicts if isinstance(verdict, Protocol)), None)
-        if wanted is not None:
-            self._give_to(wanted)
-        elif self._analyzer is None and Start.OPEN in verdicts:
+        first, second = (None if side is None else side.verdict for side in self.sides)
+        if isinstance(first, Protocol):
+            self._give_to(first)
+        elif isinstance(second, Protocol):
+            self._give_to(second)
+        elif self._analyzer is None and (first is Start.OPEN or second is Start.OPEN):
             means, turn = self._means, self._turn
             if turn < len(means.protocols) and (turn == 0 or self.closing or not means.final):
                 self._begin(means.protocols[turn])
@@ -155,12 +177,14 @@ class Analysis:
 
     def _nobodys(self) -> bool:
         """Both directions were looked at, and nobody wants them; nor will their first bytes change."""
-        foreign = all(side is not None and side.verdict is Start.FOREIGN for side in self.sides)
-        return foreign and not self._means.changing
+        for side in self.sides:
+            if side is None or side.verdict is not Start.FOREIGN:
+                return False
+        return not self._means.changing
 
     def _is_doubtful(self) -> bool:
         """Whether it depends on batches how fine its moments are: another analyzer may have had some of it before."""
-        if self._means.final or self._protocol in {None, self._means.protocols[0]}:
+        if self._means.final or self._protocol is None or self._protocol is self._means.protocols[0]:
             return False
         verdicts = {None if side is None else side.verdict for side in self.sides}
         return Start.OPEN in verdicts and self._protocol in verdicts
@@ -185,6 +209,7 @@ class Analysis:
 
     def _renew(self) -> None:
         self._drop()
+        self._settled = False
         self._coarse, self._turn, self.stale = True, 0, False
         for side in self.sides:
             if side is not None:
@@ -196,13 +221,23 @@ class Analysis:
         """All that can be, and the ends when the connection is over."""
         analyzer = self._analyzer
         assert analyzer is not None, "nobody to feed"
-        number, idle = 0, 0
-        while idle < 2:  # a direction that moved has no need to be asked again before the other one moved, too
-            moved = self._push(analyzer, number)
-            if self._analyzer is None:
-                return
-            idle = 1 if moved else idle + 1
-            number ^= 1
+        going = True
+        while going:
+            moved = left = False
+            for number, side in enumerate(self.sides):
+                more = side is not None and side.verdict is not None and side.fed < side.stop
+                if more and side is not None:
+                    moved = self._push(analyzer, number, side) or moved
+                    if self._analyzer is None:
+                        return
+                    more = side.fed < side.stop
+                if not more and self.closing and not self._ended[number]:
+                    more = not analyzer.wants(number)
+                    if not more:
+                        moved = self._ended[number] = True
+                        analyzer.close(number, whole=side is not None and side.whole)
+                left = left or more
+            going = moved and left
         if self.closing and not all(self._ended):
             raise InternalError(f"an analyzer of {self._protocol} left some of connection {self.connection}")
 
@@ -217,19 +252,14 @@ class Analysis:
             return False
         return True
 
-    def _push(self, analyzer: Analyzer, number: int) -> bool:
+    def _push(self, analyzer: Analyzer, number: int, side: Side) -> bool:
         """All that a direction has and the analyzer wants. False: that is nothing."""
-        side = self.sides[number]
-        if side is None or side.verdict is None:
-            return self._end(analyzer, number, side)
         stop, moved = side.stop, False
-        while side.fed < stop:
-            if not analyzer.wants(number):
-                return moved
+        while side.fed < stop and analyzer.wants(number):
             if not side.begun:
                 side.begun = True
                 analyzer.begin(number, midstream=side.midstream)
-            if gap := side.hole():
+            if side.coverage.holes and (gap := side.hole()):
                 side.passed()
                 analyzer.gap(number, gap)
             else:
@@ -239,13 +269,5 @@ class Analysis:
                 side.took(taken)
             moved = True
             if not self._claimed and not self._ask(analyzer):
-                return True
-        return self._end(analyzer, number, side) or moved
-
-    def _end(self, analyzer: Analyzer, number: int, side: Side | None) -> bool:
-        """All of a direction is fed: when the connection is over, say so. False: it was said, or has to wait."""
-        if not self.closing or self._ended[number] or not analyzer.wants(number):
-            return False
-        self._ended[number] = True
-        analyzer.close(number, whole=side is not None and side.whole)
-        return True
+                break
+        return moved

@@ -95,6 +95,8 @@ class Coverage:
 
     def finish(self, origin: int, end: int) -> None:
         """The stream ends there: whatever is not there is missing."""
+        if self.reach == end and not (self.ranges or self.gaps):
+            return
         self.reach = max(self.reach, origin)
         self.holes += self.missing(self.reach, end)
         self.ranges.clear()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from itertools import accumulate
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from pipeline.report.rows import Run
 from pipeline.writer.analysis.coverage import Coverage
@@ -17,7 +16,7 @@ from pipeline.writer.analysis.moments import Moments
 from pipeline.writer.folder import Folder
 from pipeline.writer.reading import read_back
 from pipeline.writer.stream import Stream
-from workers.analyzers.seam import Moment, Piece, Protocol
+from workers.analyzers.seam import Piece, Protocol
 from workers.contract import Completeness
 
 MOST_FED: Final = 1 << 20
@@ -28,7 +27,7 @@ HEAD: Final = 8 << 10
 
 _BLOCK: Final = 256 << 10  # bytes read back at once; of a small body that waited the rest may be read again
 _MANY: Final = 64  # holes that are worth being forgotten
-_CUT: Final = Completeness.OPEN | Completeness.LIMITED | Completeness.GAPS
+_CUT: Final = int(Completeness.OPEN | Completeness.LIMITED | Completeness.GAPS)
 
 
 class Start(Enum):
@@ -41,12 +40,12 @@ class Start(Enum):
 Verdict: TypeAlias = Protocol | Start
 
 
-class _Ready(NamedTuple):
-    """Bytes of the batch that is under way, which were next when they came."""
+_Ready: TypeAlias = tuple[int, int, Sequence[memoryview]]
+"""Bytes of the batch that is under way, which were next when they came: offset, size, buffers."""
 
-    offset: int
-    size: int
-    buffers: Sequence[memoryview]
+
+Rows: TypeAlias = tuple[list[int], list[int], list[int], list[int]]
+"""Rows of Data that continue one another: offsets, sizes, packets, times."""
 
 
 class Side:
@@ -54,10 +53,10 @@ class Side:
 
     __slots__ = (
         "_cap", "_flags", "_hole", "_last", "_ready", "_rest", "_window", "begun", "bytes", "coverage", "fed",
-        "foreign", "midstream", "missing", "moments", "runs", "stream", "verdict",
+        "foreign", "midstream", "missing", "moments", "reopened", "runs", "stream", "verdict",
     )  # fmt: skip
 
-    def __init__(self, stream: Stream, *, midstream: bool, window: int, cap: int) -> None:
+    def __init__(self, stream: Stream, *, midstream: bool, window: int, cap: int | None) -> None:
         """``window``: packets after which a midstream start does not move any more; ``cap``: bytes that -C keeps."""
         self.stream = stream
         self.midstream = midstream
@@ -70,6 +69,7 @@ class Side:
         self.bytes = 0  # fed since the last rewind
         self.missing = 0  # ... as gaps
         self.runs: Sequence[Run] | None = None  # what the finished stream has; None: it is not finished
+        self.reopened = False  # the stream's files were read
         self._cap = cap
         self._flags = 0  # Completeness, when it is finished
         self._window = window if midstream else 0  # packets after which it is released
@@ -80,29 +80,31 @@ class Side:
 
     # What arrives
 
-    def take(
-        self, offset: int, sizes: Sequence[int], packets: Sequence[int], times: Sequence[int], size: int,
-        buffers: Sequence[memoryview],
-    ) -> bool:  # fmt: skip
-        """Rows of Data that continue one another, ``size`` bytes. False: some of them come too late."""
-        offsets = [offset] if len(sizes) == 1 else list(accumulate(sizes[:-1], initial=offset))
-        first = self.moments.note(offsets, packets, times)
+    def take(self, offset: int, size: int, rows: Rows, buffers: Sequence[memoryview]) -> bool:
+        """``size`` bytes from ``offset`` on, in rows of Data. False: some of them come too late."""
         coverage = self.coverage
         if offset != coverage.reach or coverage.gaps:
-            return self._take_rows(first, list(zip(offsets, sizes, packets, times, strict=True)))
+            return self._take_rows(*rows)
         coverage.reach = offset + size
-        if not self.foreign:
-            self.moments.add(first, offsets, packets, times)
-        self._ready.append(_Ready(offset, size, buffers))
+        offsets, _, packets, times = rows
+        if self.foreign:
+            self.moments.note(offsets, packets, times)
+        else:
+            self.moments.append(offsets, packets, times)
+        self._ready.append((offset, size, buffers))
         if coverage.ranges:
             self._settle()
         return True
 
-    def _take_rows(self, first: int, rows: Sequence[tuple[int, int, int, int]]) -> bool:
+    def _take_rows(
+        self, offsets: Sequence[int], sizes: Sequence[int], packets: Sequence[int], times: Sequence[int]
+    ) -> bool:
         """One by one: not next, or a gap is in sight, or the start may move."""
-        coverage, moments = self.coverage, self.moments
+        coverage, fine = self.coverage, None if self.foreign else self.moments.unfold()
+        number = self.moments.note(offsets, packets, times) - 1
         on_time = True
-        for number, (offset, size, packet, time) in enumerate(rows, first):
+        for offset, size, packet, time in zip(offsets, sizes, packets, times, strict=True):
+            number += 1
             if self._window and packet != self._last:
                 self._last = packet
                 self._window -= 1
@@ -111,18 +113,19 @@ class Side:
             if coverage.late(offset):
                 on_time = False
                 continue
-            if not self.foreign:
+            if fine is not None:
                 if offset == coverage.reach:
-                    moments.add(number, [offset], [packet], [time])
+                    fine.add(number, [offset], [packet], [time])
                 else:
-                    moments.add_ahead(number, offset, packet, time)
+                    fine.add_ahead(number, offset, packet, time)
             coverage.add(offset, offset + size)
             self._settle()
         return on_time
 
-    def note(self, offset: int, sizes: Sequence[int], packets: Sequence[int], times: Sequence[int]) -> None:
-        """Rows of a stream that will be told anew."""
-        self.moments.note(list(accumulate(sizes[:-1], initial=offset)), packets, times)
+    def note(self, rows: Rows) -> None:
+        """Of a stream that will be told anew."""
+        offsets, _, packets, times = rows
+        self.moments.note(offsets, packets, times)
 
     def give_up(self, start: int, end: int, packet: int) -> bool:
         """A gap became clear. False: some of its bytes are there."""
@@ -131,17 +134,20 @@ class Side:
         return on_time
 
     def _settle(self) -> None:
+        fine = None if self.foreign else self.moments.unfold()
         for start, packet in self.coverage.settle():
+            if fine is None:
+                continue
             if packet:
-                self.moments.give_up(start, packet)
+                fine.give_up(start, packet)
             else:
-                self.moments.settle(self.coverage.reach)
+                fine.settle(self.coverage.reach)
 
     def _release(self, packet: int) -> None:
         """Its start is known, as of ``packet``."""
         self.fed = self.stream.origin
         self.coverage.release(self.fed, packet)
-        self.moments.known = packet
+        self.moments.unfold().known = packet
         self._settle()
 
     @property
@@ -157,7 +163,8 @@ class Side:
         if self._window:
             self.fed, self._window = self.stream.origin, 0
         coverage.finish(self.stream.origin, end)
-        self.moments.settle(end)
+        if self.moments.fine is not None:
+            self.moments.fine.settle(end)
         self.runs = runs
         self._flags = flags
 
@@ -196,7 +203,8 @@ class Side:
     @property
     def stop(self) -> int:
         """All below can be fed."""
-        return min(self.coverage.reach, self.stream.origin + self._cap)
+        reach = self.coverage.reach
+        return reach if self._cap is None else min(reach, self.stream.origin + self._cap)
 
     def hole(self) -> int:
         """How many of the next bytes are missing."""
@@ -216,13 +224,17 @@ class Side:
         """The next bytes, 1 MiB at most. There are some. OutputError."""
         if self._rest is None:
             ready = self._ready
-            while ready and ready[0].offset + ready[0].size <= self.fed:
+            if len(ready) == 1 and ready[0][0] == self.fed and ready[0][1] <= MOST_FED:  # which is nearly always so
+                buffers = ready.pop()[2]
+                self._rest = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+                return self._rest
+            while ready and ready[0][0] + ready[0][1] <= self.fed:
                 del ready[0]
-            if ready and ready[0].offset == self.fed:
+            if ready and ready[0][0] == self.fed:
                 self._rest = self._gathered()
             else:
-                end = min(self._solid(), self.fed + _BLOCK, ready[0].offset if ready else self.stop)
-                self._rest = read_back(self.stream, folder, self.fed, end - self.fed)
+                end = min(self._solid(), self.fed + _BLOCK, ready[0][0] if ready else self.stop)
+                self._rest = self._read_back(folder, self.fed, end - self.fed)
         return self._rest
 
     def took(self, size: int) -> None:
@@ -250,7 +262,7 @@ class Side:
                 at += 1
             now.append(buffers[at][:room])
             later = [buffers[at][room:], *buffers[at + 1 :]]
-            self._ready.insert(0, _Ready(offset + MOST_FED, size - MOST_FED, later))
+            self._ready.insert(0, (offset + MOST_FED, size - MOST_FED, later))
             buffers = now
         return buffers[0] if len(buffers) == 1 else b"".join(buffers)
 
@@ -259,7 +271,8 @@ class Side:
         self._ready.clear()
         self._rest = None
         if fed:
-            self.moments.forget(self.fed)
+            if self.moments.fine is not None:
+                self.moments.fine.forget(self.fed)
             if self._hole > _MANY:  # the last one stays: the stream may end with it
                 del self.coverage.holes[: self._hole - 1]
                 self._hole = 1
@@ -269,8 +282,8 @@ class Side:
     def first(self) -> Piece | None:
         """The first bytes, if they came with this batch and by themselves."""
         ready = self._ready
-        if ready and ready[0].offset == self.stream.origin == self.fed:
-            return ready[0].buffers[0]
+        if ready and ready[0][0] == self.stream.origin == self.fed:
+            return ready[0][2][0]
         return None
 
     def head(self, folder: Folder) -> tuple[bytes, bool]:
@@ -280,7 +293,11 @@ class Side:
         if self.held or end < origin:
             return b"", True
         more = not holes and end < origin + HEAD and self.runs is None
-        return read_back(self.stream, folder, origin, end - origin), more
+        return self._read_back(folder, origin, end - origin), more
+
+    def _read_back(self, folder: Folder, offset: int, size: int) -> bytes:
+        self.reopened = True
+        return read_back(self.stream, folder, offset, size)
 
     def settle_on(self, verdict: Verdict, *, finely: bool) -> None:
         """It is known what it is. Unless ``finely``, moments of what is nobody's are asked of the coarse ones."""
@@ -288,8 +305,3 @@ class Side:
         if verdict is Start.FOREIGN and not finely:
             self.foreign = True
             self.moments.drop()
-
-    def moment(self, offset: int, *, coarse: bool) -> Moment:
-        """When a byte of its file was there."""
-        at = offset + self.stream.origin
-        return self.moments.coarse(at) if coarse or self.foreign else self.moments.at(at)

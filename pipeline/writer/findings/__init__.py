@@ -2,7 +2,8 @@
 
     shelf        what all connections of a writer share: which findings are kept, and where they go
     host         one connection: whom its analyzer tells, and how all of it is taken back
-    content      one entity: as sent, decoded, as an object
+    waiting      one entity that is complete before it is written, and decodes cleanly, which most do
+    content      any other one: as sent, decoded, as an object
     parts        a form's parts, which are objects of their own
     ledger       names, numbers and rows of a connection's files; what was made, to be taken back
     rendition    bytes on their way to the files that hold them: runs, digests

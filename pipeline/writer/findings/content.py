@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pipeline.writer.findings.ledger import NO_FACTS, Ledger, Origin
+from pipeline.writer.findings.ledger import NO_FACTS, Ledger, Numbers, Origin, file_name
 from pipeline.writer.findings.parts import Form
 from pipeline.writer.findings.records import Extracted
 from pipeline.writer.findings.rendition import BOTH, Rendition, Store
@@ -36,37 +36,37 @@ _WHOLE: Final = Completeness(0)
 
 
 class Finding:
-    """The Content (seam.py) of an entity. OutputError of all that write."""
+    """The Content (seam.py) of an entity that needs all of this; most do not (waiting.py). OutputError of all that
+    write."""
 
     __slots__ = (
-        "_behind", "_between", "_chosen", "_codings", "_decoded", "_entity", "_files", "_first", "_form", "_ledger",
-        "_missing", "_number", "_objects", "_sent", "_store", "extracted", "over",
+        "_behind", "_between", "_chosen", "_codings", "_decoded", "_entity", "_first", "_form", "_ledger",
+        "_missing", "_numbers", "_sent", "_store", "extracted",
     )  # fmt: skip
 
-    def __init__(self, entity: Entity, ledger: Ledger, store: Store, *, files: bool, objects: bool) -> None:
-        """``files``: as with -a; ``objects``: as with -e."""
+    def __init__(
+        self, entity: Entity, numbers: Numbers, ledger: Ledger, store: Store, first: Moment | None = None
+    ) -> None:
+        """``first``: of its first byte, if that was asked already."""
         self.extracted: list[Extracted] = []
         """When it is over: the object, and those of its parts."""
-        self.over = False
         self._entity = entity
         self._ledger = ledger
         self._store = store
-        self._files = files
-        self._objects = objects
-        self._number = ledger.number(entity.side) if objects else 0
-        self._first: Moment | None = None  # of the first byte that is there
+        self._numbers = numbers
+        self._first = first  # of the first byte that is there
         self._missing = 0  # bytes so far
         self._behind = 0  # ... since the last byte that was there
         self._between: list[tuple[str, Rendition]] = []  # after each coding but the last; what was undone by then
         self._codings = self._undoing()
-        self._form = Form(entity.boundary, entity.side, ledger, store) if objects and entity.boundary else None
+        self._form = Form(entity.boundary, entity.side, ledger, store) if numbers.object and entity.boundary else None
         self._sent, self._decoded = self._renditions()
         self._chosen = self._decoded or self._sent  # what the object is
 
     def _undoing(self) -> Undoing | None:
         if not self._entity.codings:
             return None
-        stacked = self._files and len(self._entity.codings) > 1
+        stacked = self._numbers.file and len(self._entity.codings) > 1
         return Undoing(self._entity.codings, self._store.limits, self._take_between if stacked else None)
 
     def _renditions(self) -> tuple[Rendition, Rendition | None]:
@@ -75,18 +75,20 @@ class Finding:
         sent: list[StoredFile] = []
         decoded: list[StoredFile] = []
         suffix = self._codings.suffix if self._codings is not None else ""
-        if self._files:
-            body = ledger.file(entity.side, entity.kind)
-            sent.append(body)
-            decoded.append(StoredFile(body.name + suffix, body.stream))
+        stream = ledger.stream(entity.side)
+        if self._numbers.file:
+            body = file_name(stream, entity.kind, self._numbers.file)
+            sent.append(StoredFile(body, stream.number))
+            decoded.append(StoredFile(body + suffix, stream.number))
             for layer in self._codings.suffixes[:-1] if self._codings is not None else ():
-                between = StoredFile(body.name + layer, body.stream)
+                between = StoredFile(body + layer, stream.number)
                 self._between.append((layer, Rendition(store, (between,), store.md5)))
-        if self._objects:
-            extracted = ledger.object_file(entity.side, self._number, entity.name, entity.media_type)
-            sent.append(StoredFile(extracted.name + CODED, extracted.stream) if suffix else extracted)
+        if self._numbers.object:
+            name = ledger.object_name(self._numbers.object, entity.name, entity.media_type)
+            extracted = StoredFile(name, stream.number)
+            sent.append(StoredFile(name + CODED, stream.number) if suffix else extracted)
             decoded.append(extracted)
-        wanted = BOTH if self._objects else store.md5
+        wanted = BOTH if self._numbers.object else store.md5
         if not suffix:
             return Rendition(store, tuple(sent), wanted), None
         return Rendition(store, tuple(sent), store.md5), Rendition(store, tuple(decoded), wanted)
@@ -146,13 +148,13 @@ class Finding:
         if self._sent.cut:
             flags |= Completeness.LIMITED
             self._count("limit.hole_bytes")
-        coded = self._choose(undone) if self._objects and self._decoded is not None else None
+        coded = self._choose(undone) if self._numbers.object and self._decoded is not None else None
         origin, packet = self._origin(offset)
         for rendition in (self._sent, self._decoded, *(between for _, between in self._between)):
             if rendition is not None:
                 rendition.finish(origin.last_ns)
         self._say_rows(origin, flags, undone, coded)
-        if self._objects:
+        if self._numbers.object:
             self.extracted.append(self._extracted(origin, packet, flags, {**facts, **undone}, coded))
         if self._form is not None:
             self.extracted += self._form.tell(origin, packet, facts.get("role"))
@@ -160,7 +162,6 @@ class Finding:
                 self._count("limit.parts", self._form.beyond)
         self._form = None
         self._chosen.forget_head()
-        self.over = True
 
     def _end_codings(self) -> Mapping[str, Fact]:
         """The coded data are over: what is to be said of them."""
@@ -199,7 +200,7 @@ class Finding:
         entity, moment = self._entity, self._ledger.connected.moment
         first = self._first or moment(entity.side, entity.offset)
         last = moment(entity.side, max(offset - self._behind - 1, entity.offset))
-        place = self._ledger.place(entity.side, entity.offset)
+        place = entity.offset + self._ledger.stream(entity.side).base
         return Origin(entity.side, place, offset - entity.offset, first.time, last.time), first.packet
 
     def _say_rows(
@@ -208,20 +209,20 @@ class Finding:
         """Rows of its files: as sent, decoded, the object, as sent beside the object."""
         kind, md5, sent, decoded, chosen = self._entity.kind, self._store.md5, self._sent, self._decoded, self._chosen
         rows: list[tuple[StoredFile, str, Rendition, tuple[str, ...]]] = []
-        if self._files:
+        if self._numbers.file:
             rows.append((sent.files[0], kind, sent, md5))
             rows += [(between.files[0], kind, between, md5) for _, between in self._between]
             if decoded is not None:
                 rows.append((decoded.files[0], kind, decoded, md5))
-        if self._objects:
+        if self._numbers.object:
             rows.append((chosen.files[-1], "object", chosen, BOTH))
         if coded is not None:
             rows.append((coded, "coded", sent, md5))
         for file, what, rendition, digests in rows:
             if rendition.runs:
                 self._ledger.row(
-                    file, what, rendition.size, rendition.runs, origin,
-                    digests={name: rendition.digests[name] for name in digests},
+                    file.name, what, rendition.size, rendition.runs, origin,
+                    {name: rendition.digests[name] for name in digests},
                     coding=",".join(self._undone(rendition)),
                     flags=flags if rendition is sent and what != "object" else flags | self._damage,
                     facts=undone, final=what != kind,
@@ -239,8 +240,8 @@ class Finding:
     ) -> Extracted:
         chosen = self._chosen
         return Extracted(
-            self._number, origin.side, chosen.files[-1].name if chosen.runs else None, origin.offset, origin.length,
-            packet, self._entity.media_type, detect(chosen.head), chosen.size,
+            self._numbers.object, origin.side, chosen.files[-1].name if chosen.runs else None, origin.offset,
+            origin.length, packet, self._entity.media_type, detect(chosen.head), chosen.size,
             self._sent.size if self._decoded is not None else None, self._undone(chosen), chosen.digests,
             flags | self._damage, facts, coded.name if coded is not None else None,
         )  # fmt: skip

@@ -10,13 +10,16 @@ The time of a file of header blocks is that of the last message in it: of the pa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import InternalError
-from pipeline.writer.findings.content import Finding
-from pipeline.writer.findings.ledger import Ledger, Origin
+from pipeline.writer.closing import new_record
+from pipeline.writer.findings.ledger import Ledger, Numbers, Origin, file_name
 from pipeline.writer.findings.records import NO_EXCHANGE, record_of
 from pipeline.writer.findings.rendition import Rendition, Store
+from pipeline.writer.findings.waiting import Waiting
+from pipeline.writer.folder import StoredFile
 from workers.analyzers.seam import Content, Entity, Exchange, Fact, Moment, Piece, Protocol
 from workers.contract import Completeness
 
@@ -24,14 +27,25 @@ if TYPE_CHECKING:
     from pipeline.report.objects import ObjectLines
 
 _BUNCH: Final = 32
-"""Rows that are made together: one alone takes twice as long."""
+"""Rows that are handed over together: fewer for each connection at its end."""
+
+
+class _Text:
+    """A file of header blocks: as long as it is small, what is to stand in it."""
+
+    __slots__ = ("held", "serial", "written")
+
+    def __init__(self, serial: int) -> None:
+        self.serial = serial
+        self.held = bytearray()
+        self.written: Rendition | None = None  # it has grown large
 
 
 class FindingsHost:
     """A ConnectionHost (pipeline/writer/analysis). OutputError of all that write."""
 
     __slots__ = (
-        "_accounts", "_append", "_connection", "_counters", "_files", "_findings", "_ledger", "_lines", "_messages",
+        "_accounts", "_append", "_connection", "_contents", "_counters", "_files", "_ledger", "_lines", "_messages",
         "_protocol", "_store", "_texts", "_voidable",
     )  # fmt: skip
 
@@ -52,8 +66,8 @@ class FindingsHost:
         self._start()
 
     def _start(self) -> None:
-        self._texts: dict[tuple[int, str], tuple[Rendition, int]] = {}  # by side and kind; each with its serial
-        self._findings: dict[Content, Finding] = {}  # those whose exchange was not told
+        self._texts: dict[tuple[int, str], _Text] = {}  # by side and kind
+        self._contents: dict[Content, Waiting] = {}  # those whose exchange was not told
         self._messages: list[tuple[int, int] | None] = [None, None]  # times of the first and the last, of each side
         self._voidable = False  # records were written
 
@@ -68,66 +82,78 @@ class FindingsHost:
         if self._files:
             text = self._texts.get((side, kind))
             if text is None:
-                file = self._ledger.beside(side, kind)
-                text = Rendition(self._store, (file,), self._store.md5), self._ledger.serial(side)
-                self._texts[side, kind] = text
-            text[0].add(piece)
+                text = self._texts[side, kind] = _Text(self._ledger.serial(side))
+            if text.written is None and self._store.has_room(len(text.held), len(piece)):
+                text.held += piece
+                self._store.held += len(piece)
+            else:
+                (text.written or self._write(side, kind, text)).add(piece)
 
-    def begin(self, entity: Entity) -> Finding:
+    def begin(self, entity: Entity) -> Waiting:
         """See seam.py."""
-        finding = Finding(entity, self._ledger, self._store, files=self._files, objects=self._lines is not None)
-        self._findings[finding] = finding
-        return finding
+        ledger = self._ledger
+        number = ledger.file_number(entity.side, entity.kind) if self._files else 0
+        numbers = Numbers(number, ledger.number(entity.side) if self._lines is not None else 0)
+        content = Waiting(entity, numbers, ledger, self._store)
+        self._contents[content] = content
+        return content
 
     def whole(
         self, entity: Entity, piece: Piece, offset: int, flags: Completeness, facts: Mapping[str, Fact]
-    ) -> Finding:
+    ) -> Waiting:
         """See seam.py."""
         content = self.begin(entity)
-        content.data(piece)
-        content.end(offset, flags, facts)
+        content.whole(piece, offset, flags, facts)
         return content
 
     def exchange(self, exchange: Exchange) -> None:
         """See seam.py."""
-        for side, began in zip((exchange.side, 1 - exchange.side), exchange.began, strict=True):
-            if began is not None:
-                seen = self._messages[side]
-                self._messages[side] = (seen[0], max(seen[1], began.time)) if seen else (began.time, began.time)
+        asked, answered = exchange.began
+        if asked is not None:
+            self._note(exchange.side, asked.time)
+        if answered is not None:
+            self._note(1 - exchange.side, answered.time)
         for content in exchange.contents:
-            self._tell(self._findings.pop(content), exchange)
+            told = self._contents.pop(content)
+            if told.extracted:
+                self._tell(told, exchange)
         self._ledger.hand_over(_BUNCH)
 
     def count(self, side: int, name: str, amount: int = 1) -> None:
         """See seam.py."""
-        self._ledger.count(side, name, amount)
+        facts = self._ledger.facts[side]
+        facts[name] = facts.get(name, 0) + amount
 
     # The connection's end
 
     def close(self) -> None:
         """The connection is over: complete what is left, and count it."""
-        for finding in self._findings.values():
-            if not finding.over:
+        for content in self._contents.values():
+            if not content.over:
                 raise InternalError(f"{self._protocol} left a content of connection {self._connection} open")
-            self._tell(finding, NO_EXCHANGE)
-        self._findings.clear()
-        for (side, kind), (text, serial) in self._texts.items():
-            self._end_text(side, kind, text, serial)
+            self._tell(content, NO_EXCHANGE)
+        self._contents.clear()
+        for (side, kind), text in self._texts.items():
+            self._end_text(side, kind, text)
         self._texts.clear()
         self._ledger.hand_over()
         counters = self._counters
         for kind, (files, written) in self._ledger.made.items():
-            for name, amount in (("found.files", files), ("found.bytes", written)):
-                for counter in (name, f"{name}.{kind}"):
-                    counters[counter] = counters.get(counter, 0) + amount
+            all_files, files_of_kind, all_bytes, bytes_of_kind = _counted(kind)
+            counters[all_files] = counters.get(all_files, 0) + files
+            counters[files_of_kind] = counters.get(files_of_kind, 0) + files
+            counters[all_bytes] = counters.get(all_bytes, 0) + written
+            counters[bytes_of_kind] = counters.get(bytes_of_kind, 0) + written
 
     def discard(self) -> None:
         """Nothing was ever told: no file, no row, no record, nothing counted."""
-        for text, _ in self._texts.values():
-            text.abandon()
-        for finding in self._findings.values():
-            if not finding.over:
-                finding.abandon()
+        for text in self._texts.values():
+            self._store.held -= len(text.held)
+            if text.written is not None:
+                text.written.abandon()
+        for content in self._contents.values():
+            if not content.over:
+                content.abandon()
         self._ledger.discard()
         if self._voidable and self._lines is not None:
             self._lines.void(self._connection)
@@ -137,24 +163,50 @@ class FindingsHost:
         """What was counted of a direction."""
         return self._ledger.facts[side]
 
-    def _end_text(self, side: int, kind: str, text: Rendition, serial: int) -> None:
-        """Header blocks may come from anywhere in the stream: from all of it, as far as a row can say."""
-        first, last = self._messages[side] or (self.moment(side, 0).time,) * 2
-        length = sum(self._ledger.facts[side].get(account, 0) for account in self._accounts)
-        text.finish(last)
-        self._ledger.row(
-            text.files[0], kind, text.size, text.runs, Origin(side, self._ledger.place(side, 0), length, first, last),
-            digests=text.digests, serial=serial,
-        )  # fmt: skip
+    def _note(self, side: int, time: int) -> None:
+        """A message of that side began."""
+        seen = self._messages[side]
+        self._messages[side] = (time, time) if seen is None else (seen[0], max(seen[1], time))
 
-    def _tell(self, finding: Finding, exchange: Exchange) -> None:
+    def _write(self, side: int, kind: str, text: _Text) -> Rendition:
+        """Header blocks that can wait no longer go to their file, with all that will come."""
+        stream = self._ledger.stream(side)
+        file = StoredFile(file_name(stream, kind), stream.number)
+        text.written = Rendition(self._store, (file,), self._store.md5)
+        self._store.held -= len(text.held)
+        text.written.add(memoryview(text.held))
+        text.held = bytearray()
+        return text.written
+
+    def _end_text(self, side: int, kind: str, text: _Text) -> None:
+        """Header blocks may come from anywhere in the stream: from all of it, as far as a row can say."""
+        ledger, stream = self._ledger, self._ledger.stream(side)
+        first, last = self._messages[side] or (self.moment(side, 0).time,) * 2
+        facts = ledger.facts[side]
+        length = sum([facts[account] for account in self._accounts if account in facts])
+        origin = new_record(Origin, (side, stream.base, length, first, last))
+        written = text.written
+        if written is None and text.held:
+            ledger.keep(file_name(stream, kind), kind, memoryview(text.held), origin, serial=text.serial)
+            self._store.held -= len(text.held)
+        elif written is not None and written.finish(last):
+            name = written.files[0].name
+            ledger.row(name, kind, written.size, written.runs, origin, written.digests, serial=text.serial)
+
+    def _tell(self, content: Waiting, exchange: Exchange) -> None:
         """The records of an entity's object, and of its parts'."""
         if self._lines is None:
             return
-        for found in finding.extracted:
+        for found in content.extracted:
             stream = self._ledger.stream(found.side)
             name = stream.name + stream.provisional if self._append else stream.file.name
             suffixes = {"stream": stream.provisional} if stream.provisional else {}
             record = record_of(found, exchange, self._connection, self._protocol, stream.ends, name)
             self._lines.add(self._connection, found.n, record, suffixes)
             self._voidable = True
+
+
+@cache
+def _counted(kind: str) -> tuple[str, str, str, str]:
+    """The counters of files of a kind, of which there are few, and of their bytes."""
+    return "found.files", f"found.files.{kind}", "found.bytes", f"found.bytes.{kind}"

@@ -22,20 +22,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from pipeline.report.derived import DerivedRecord
 from pipeline.writer.closing import new_record
-from pipeline.writer.findings.rendition import Store
+from pipeline.writer.findings.rendition import Store, md5_of
 from pipeline.writer.folder import StoredFile
 from pipeline.writer.names import OBJECTS
 from pipeline.writer.stream import Stream
 from workers.analyzers.naming import safe_name
-from workers.analyzers.seam import Fact
+from workers.analyzers.seam import Fact, Piece
 
 if TYPE_CHECKING:
     from pipeline.writer.analysis import Connected
 
 NO_FACTS: Final[Mapping[str, Fact]] = {}
+_NO_DIGESTS: Final[Mapping[str, str]] = {}
 
-_WHOLE_NAME: Final = 3  # an entry of the journal that is no name behind one of the three starts
-_PACKED: Final = 64 << 10  # bytes of the journal that are packed together
+_PACKED: Final = 512  # names of the journal that are packed together
 
 AddRows: TypeAlias = Callable[[Sequence[DerivedRecord]], None]
 
@@ -50,11 +50,24 @@ class Origin(NamedTuple):
     last_ns: int
 
 
+class Numbers(NamedTuple):
+    """What an entity is to become."""
+
+    file: int  # the number of its file among those of its kind; 0: it has none
+    object: int  # the number of its object; 0: it is none
+
+
+def file_name(stream: Stream, kind: str, number: int = 1) -> str:
+    """The file NAME-KIND of a stream, or a further one."""
+    name = f"{stream.own_name}{stream.provisional}-{kind}"
+    return f"{name}-{number:03d}" if number > 1 else name
+
+
 class Ledger:
     """One connection's. After ``discard`` it is as new."""
 
     __slots__ = (
-        "_add_rows", "_counts", "_journal", "_names", "_objects", "_packed", "_rows", "_serials", "_store",
+        "_add_rows", "_counts", "_journal", "_objects", "_packed", "_rows", "_serials", "_store", "_streams",
         "_void_rows", "_voidable", "connected", "facts", "made",
     )  # fmt: skip
 
@@ -63,11 +76,11 @@ class Ledger:
         self._store = store
         self._add_rows = add_rows
         self._void_rows = void_rows
-        self._names: dict[int, str] = {}  # by side
+        self._streams: list[Stream | None] = [None, None]  # those that were asked for
         self._start()
 
     def _start(self) -> None:
-        self.made: dict[str, tuple[int, int]] = {}
+        self.made: dict[str, list[int]] = {}
         """Files of each kind, and their bytes."""
         self.facts: tuple[dict[str, int], dict[str, int]] = ({}, {})
         """What is counted of each side."""
@@ -75,44 +88,33 @@ class Ledger:
         self._counts: dict[tuple[int, str], int] = {}  # files by side and kind
         self._serials = [0, 0]
         self._rows: list[DerivedRecord] = []
-        self._voidable: set[int] = set()  # streams of which rows were handed over
-        self._journal = bytearray()
+        self._voidable = False  # rows were handed over
+        self._journal: list[str] = []
         self._packed: list[bytes] = []
 
     def stream(self, side: int) -> Stream:
         """The stream that something was found in."""
-        stream = self.connected.stream(side)
-        assert stream is not None, "something was found in a stream that is not there"
+        stream = self._streams[side]
+        if stream is None:
+            stream = self._streams[side] = self.connected.stream(side)
+            assert stream is not None, "something was found in a stream that is not there"
         return stream
-
-    def place(self, side: int, offset: int) -> int:
-        """Where an offset of the stream is in its file: with ``-R`` it is not the first there."""
-        return offset + self.stream(side).base
 
     # Names
 
-    def file(self, side: int, kind: str) -> StoredFile:
+    def file_number(self, side: int, kind: str) -> int:
         """The next file of this kind that is made of a stream."""
         count = self._counts[side, kind] = self._counts.get((side, kind), 0) + 1
-        return self.beside(side, f"{kind}-{count:03d}" if count > 1 else kind)
-
-    def beside(self, side: int, kind: str) -> StoredFile:
-        """The file NAME-KIND of a stream."""
-        stream = self.stream(side)
-        name = self._names.get(side)
-        if name is None:
-            name = self._names[side] = stream.own_name + stream.provisional
-        return StoredFile(f"{name}-{kind}", stream.number)
+        return count
 
     def number(self, side: int) -> int:
         """The next object of a side."""
         self._objects[side] += 1
         return 2 * self._objects[side] - 1 + side
 
-    def object_file(self, side: int, number: int, wanted: str, media_type: str) -> StoredFile:
+    def object_name(self, number: int, wanted: str, media_type: str) -> str:
         """The file of an object that its sender calls ``wanted``."""
-        name = f"{OBJECTS}/{self.connected.connection}-{number}-{safe_name(wanted, media_type)}"
-        return StoredFile(name, self.stream(side).number)
+        return f"{OBJECTS}/{self.connected.connection}-{number}-{safe_name(wanted, media_type)}"
 
     # What is told
 
@@ -121,21 +123,41 @@ class Ledger:
         self._serials[side] += 1
         return self._serials[side]
 
+    def keep(
+        self, name: str, kind: str, data: Piece, origin: Origin, coding: str = "", flags: int = 0,
+        digests: Mapping[str, str] | None = None, *, serial: int = 0,
+    ) -> str:  # fmt: skip
+        """A file of bytes that are all there, and its row: ``digests`` are those of an object, which has no suffix.
+        The name that it got. OutputError."""
+        store, size, stream = self._store, len(data), self._streams[origin.side] or self.stream(origin.side)
+        made = store.folder.store(name, stream.number, data, origin.last_ns)
+        if digests is not None:
+            self.row(made, kind, size, [(0, size)], origin, digests, coding, flags, final=True)
+        else:
+            md5 = {"md5": md5_of(data)} if store.md5 else _NO_DIGESTS
+            self.row(made, kind, size, [(0, size)], origin, md5, coding, flags, serial=serial)
+        return made
+
     def row(
-        self, file: StoredFile, kind: str, size: int, runs: Sequence[tuple[int, int]], origin: Origin, *,
-        digests: Mapping[str, str], coding: str = "", flags: int = 0, facts: Mapping[str, Fact] = NO_FACTS,
-        serial: int = 0, final: bool = False,
+        self, name: str, kind: str, size: int, runs: Sequence[tuple[int, int]], origin: Origin,
+        digests: Mapping[str, str], coding: str = "", flags: int = 0,
+        facts: Mapping[str, Fact] = NO_FACTS, *, serial: int = 0, final: bool = False,
     ) -> None:  # fmt: skip
         """A file is complete. ``serial`` 0: the next one; ``final``: no suffix of the stream's is in its name."""
-        stream = self.stream(origin.side)
+        side, place, length, first, last = origin
+        stream = self._streams[side] or self.stream(side)
+        if not serial:
+            serial = self._serials[side] = self._serials[side] + 1
         self._rows.append(new_record(DerivedRecord, (
-            stream.number, serial or self.serial(origin.side), file.name, "" if final else stream.provisional,
-            size, runs, origin.first_ns, origin.last_ns, digests.get("md5"), digests.get("sha256"), kind,
-            origin.offset, origin.length, coding, flags, facts,
+            stream.number, serial, name, "" if final else stream.provisional, size, runs, first, last,
+            digests.get("md5"), digests.get("sha256"), kind, place, length, coding, flags, facts,
         )))  # fmt: skip
-        self.remember(file)
-        files, written = self.made.get(kind, (0, 0))
-        self.made[kind] = files + 1, written + sum([run[1] for run in runs])
+        self.remember(name)
+        made = self.made.get(kind)
+        if made is None:
+            made = self.made[kind] = [0, 0]
+        made[0] += 1
+        made[1] += runs[0][1] if len(runs) == 1 else sum([run[1] for run in runs])
 
     def count(self, side: int, name: str, amount: int = 1) -> None:
         """Add to the facts of a side."""
@@ -145,24 +167,17 @@ class Ledger:
     def hand_over(self, least: int = 1) -> None:
         """The rows so far are due, if there are so many of them."""
         if len(self._rows) >= least:
-            self._voidable.update([row.stream for row in self._rows])
+            self._voidable = True
             self._add_rows(self._rows)
             self._rows = []
 
     # Taking back
 
-    def remember(self, file: StoredFile) -> None:
+    def remember(self, name: str) -> None:
         """A file was made, and may have to go."""
-        name = file.name
-        for code, start in self._starts():
-            if name.startswith(start):
-                name = f"{code}{name[len(start) :]}"
-                break
-        else:
-            name = f"{_WHOLE_NAME}{name}"
-        self._journal += os.fsencode(name) + b"\0"
-        if len(self._journal) >= _PACKED:
-            self._packed.append(zlib.compress(self._journal, 1))
+        self._journal.append(name)
+        if len(self._journal) == _PACKED:
+            self._packed.append(zlib.compress(os.fsencode("\0".join(self._journal)), 1))
             self._journal.clear()
 
     def discard(self) -> None:
@@ -171,16 +186,12 @@ class Ledger:
             file = StoredFile(name, 0)
             file.made = True
             self._store.folder.discard(file)
-        for stream in sorted(self._voidable):
-            self._void_rows(stream)
+        for side, stream in enumerate(self._streams):
+            if self._voidable and stream is not None and self._serials[side]:
+                self._void_rows(stream.number)
         self._start()
 
-    def _starts(self) -> list[tuple[int, str]]:
-        """What nearly all names begin with, each with its code in the journal."""
-        return [*self._names.items(), (2, f"{OBJECTS}/{self.connected.connection}-")]
-
     def _remembered(self) -> Iterator[str]:
-        starts = dict(self._starts())
-        for block in (*map(zlib.decompress, self._packed), bytes(self._journal)):
-            for entry in block.split(b"\0")[:-1]:
-                yield starts.get(int(entry[:1]), "") + os.fsdecode(entry[1:])
+        for block in self._packed:
+            yield from os.fsdecode(zlib.decompress(block)).split("\0")
+        yield from self._journal

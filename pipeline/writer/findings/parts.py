@@ -13,6 +13,7 @@ from __future__ import annotations
 from pipeline.writer.findings.ledger import Ledger, Origin
 from pipeline.writer.findings.records import Extracted
 from pipeline.writer.findings.rendition import BOTH, Rendition, Store
+from pipeline.writer.folder import StoredFile
 from workers.analyzers.formdata import FormData, PartBegin, PartEnd, PartEvent, PartHole
 from workers.analyzers.kinds import detect
 from workers.analyzers.seam import Fact, Piece
@@ -98,7 +99,8 @@ class Form:
         if not told.filename and not told.media_type:
             return
         number = self._ledger.number(self._side)
-        file = self._ledger.object_file(self._side, number, told.filename or told.name, told.media_type)
+        name = self._ledger.object_name(number, told.filename or told.name, told.media_type)
+        file = StoredFile(name, self._ledger.stream(self._side).number)
         self._part = _Part(told, self._index, number, Rendition(self._store, (file,), BOTH))
 
     def _extracted(self, part: _Part, origin: Origin, packet: int, role: Fact) -> Extracted:
@@ -108,8 +110,8 @@ class Form:
         if rendition.runs:
             self._store.folder.finish(file, origin.last_ns)  # only now its time is known
             self._ledger.row(
-                file, "part", rendition.size, rendition.runs, origin,
-                digests=rendition.digests, flags=part.flags, final=True,
+                file.name, "part", rendition.size, rendition.runs, origin, rendition.digests,
+                flags=part.flags, final=True,
             )  # fmt: skip
         return Extracted(
             part.number, origin.side, file.name if rendition.runs else None, origin.offset, origin.length, packet,

@@ -30,9 +30,21 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
     "sha256": hashlib.sha256,
 }
 
-_HELD: Final = 64 << 10  # by one rendition; a larger block is written no faster
-_ALL_HELD: Final = 16 * MIB
+_HELD: Final = 64 << 10  # of one content; a larger block is written no faster
+_ALL_HELD: Final = 64 * MIB
+"""... of all contents and header blocks of a writer: of 100,000 connections, each of which takes ten times as much for
+other things. Beyond it every piece is written as it comes, which takes three times as long."""
 _ZEROS: Final = bytes(64 << 10)
+
+
+def md5_of(data: Piece) -> str:
+    """Of bytes that are all there."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def sha256_of(data: Piece) -> str:
+    """Of bytes that are all there."""
+    return hashlib.sha256(data).hexdigest()
 
 
 class Store:
@@ -47,13 +59,17 @@ class Store:
         self.md5 = MD5 if md5 else ()
         self.held = 0  # bytes that wait in memory
 
+    def has_room(self, held: int, size: int) -> bool:
+        """Whether ``size`` bytes may wait behind the ``held`` ones of their content."""
+        return held + size <= _HELD and self.held + size <= _ALL_HELD
+
 
 class Rendition:
     """``add`` what comes, in order; then ``finish``. OutputError of all that write."""
 
     __slots__ = (
-        "_at", "_hashing", "_head", "_held", "_holes", "_pieces", "_stale", "_store", "_wanted", "cut", "digests",
-        "files", "runs", "size",
+        "_at", "_hashing", "_head", "_held", "_holes", "_stale", "_store", "_wanted", "cut", "digests", "files", "runs",
+        "size",
     )  # fmt: skip
 
     def __init__(self, store: Store, files: tuple[StoredFile, ...], wanted: tuple[str, ...]) -> None:
@@ -68,8 +84,7 @@ class Rendition:
         """The holes are larger than the limit: it ends in front of the one that is too much."""
         self._store = store
         self._wanted = wanted
-        self._pieces: list[Piece] = []
-        self._held = 0
+        self._held = bytearray()  # what waits: pieces one by one may take twenty times their bytes
         self._at = 0  # bytes written, and holes
         self._holes = 0
         self._hashing: dict[str, Any] | None = None  # from the first write on
@@ -79,9 +94,7 @@ class Rendition:
     @property
     def head(self) -> bytes:
         """The first HEAD bytes; those in front of the first hole."""
-        if len(self._head) == self._at < HEAD and self._pieces:
-            return (self._head + b"".join(self._pieces))[:HEAD]
-        return self._head
+        return self._head_with(b"")
 
     def add(self, piece: Piece) -> None:
         """The next bytes."""
@@ -89,13 +102,11 @@ class Rendition:
             return
         size = len(piece)
         self.size += size
-        if self._held + size > _HELD or self._store.held + size > _ALL_HELD:
-            self._pieces.append(piece)
-            self._write()
-        else:
-            self._pieces.append(bytes(piece))  # it is valid during the call only
-            self._held += size
+        if self._store.has_room(len(self._held), size):
+            self._held += piece
             self._store.held += size
+        else:
+            self._write(piece)
 
     def hole(self, size: int) -> None:
         """The next ``size`` bytes are missing."""
@@ -139,12 +150,12 @@ class Rendition:
 
     def _store_whole(self, time: int) -> None:
         """Nothing was written yet: one call for each file, and for each digest."""
-        pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = memoryview(self._held)
         self._head = bytes(data[:HEAD])
         self.runs.append((0, self.size))
         for file in self.files:
-            self._store.folder.store(file, data, time)
+            file.name = self._store.folder.store(file.name, file.stream, data, time)
+            file.made = True
         for name in self._wanted:
             self.digests[name] = _MAKERS[name](data).hexdigest()
         self._forget()
@@ -164,17 +175,24 @@ class Rendition:
         for file in self.files:
             folder.finish(file, time)
 
-    def _write(self) -> None:
-        """All that is in ``_pieces``, whether it is held or only shown."""
+    def _head_with(self, piece: Piece) -> bytes:
+        """The head, ``piece`` being next."""
+        if len(self._head) == self._at < HEAD:
+            return b"".join((self._head, self._held[:HEAD], piece[:HEAD]))[:HEAD]
+        return self._head
+
+    def _write(self, piece: Piece = b"") -> None:
+        """All that waits, and the piece behind it."""
         size = self.size - self._at
         if not size:
             return
-        self._head = self.head
+        self._head = self._head_with(piece)
+        pieces = [each for each in (memoryview(self._held), piece) if each]
         for file in self.files:
-            self._store.folder.write(file, self._pieces, size, self._at)
+            self._store.folder.write(file, pieces, size, self._at)
         self._hash_hole()
-        for piece in self._pieces:
-            self._hash(piece)
+        for each in pieces:
+            self._hash(each)
         if self.runs and sum(self.runs[-1]) == self._at:
             self.runs[-1] = (self.runs[-1][0], self.runs[-1][1] + size)
         else:
@@ -197,6 +215,5 @@ class Rendition:
 
     def _forget(self) -> None:
         """Nothing waits any more."""
-        self._store.held -= self._held
-        self._held = 0
-        self._pieces = []
+        self._store.held -= len(self._held)
+        self._held = bytearray()

@@ -96,6 +96,7 @@ class FakeHost:
         self.fed = [0, 0]  # offset behind the bytes that the analyzer was shown
         self.texts: dict[tuple[int, str], bytearray] = {}
         self.bodies: list[Body] = []
+        self.at_once = 0  # bodies that were told whole
         self.exchanges: list[Exchange] = []
         self.counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
 
@@ -115,6 +116,7 @@ class FakeHost:
 
     def whole(self, entity: Entity, piece: Piece, offset: int, flags: Completeness, facts: Mapping[str, Fact]) -> Body:
         """See seam.py."""
+        self.at_once += 1
         content = self.begin(entity)
         content.data(piece)
         content.end(offset, flags, facts)

@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.analyzers.coding import Undoing
+from workers.analyzers.coding import Undoing, at_once
 from workers.analyzers.coding.brotlied import REPLAYED
 from workers.analyzers.coding.decoder import BLOCK, MOST_OUT
 from workers.analyzers.seam import Fact
@@ -34,12 +34,16 @@ class Undone(NamedTuple):
 
 
 def undo(codings: str, pieces: Iterable[bytes], limits: Limits = LIMITS) -> Undone:
-    """``codings``: "gzip, br", as in a header."""
-    undoing = Undoing(codings.split(", "), limits)
+    """``codings``: "gzip, br", as in a header. What is undone at once, if it is, has to be the same."""
+    pieces, names = list(pieces), codings.split(", ")
+    undoing = Undoing(names, limits)
     out = [found for piece in pieces for found in undoing.feed(piece)]
     out += undoing.end()
     assert all(0 < len(found) <= MOST_OUT for found in out)
-    return Undone(b"".join(out), undoing.flags, undoing.facts())
+    found = Undone(b"".join(out), undoing.flags, undoing.facts())
+    quick = at_once(names, b"".join(pieces), limits)
+    assert quick is None or (*quick, found.flags, found.facts) == (undoing.suffix, found.data, WHOLE, {})
+    return found
 
 
 def gz(data: bytes) -> bytes:
@@ -178,6 +182,19 @@ def test_outcomes(codings: str, body: bytes, expected: Undone) -> None:
     found = undo(codings, [body])
     facts = {name: found.facts.get(name) for name in expected.facts} if found.flags & DAMAGED else found.facts
     assert found._replace(facts=facts) == expected
+
+
+@pytest.mark.parametrize("codings", ["gzip", "x-gzip", "deflate", "br"])
+def test_ordinary_bodies_are_undone_at_once(codings: str) -> None:
+    """Unless so much comes out that a limit is near; never more is decoded than that."""
+    body = CODERS[codings](SMALL)
+    assert at_once([codings], memoryview(body), LIMITS) == (Undoing([codings], LIMITS).suffix, SMALL)
+    assert at_once([codings], body, Limits(ratio_from=4_999)) is None
+    assert at_once([codings], body, Limits(decoded_bytes=1)) is None
+    assert at_once([codings], body, Limits(decoded_bytes=0)) is None
+    assert at_once([codings], body, Limits(coding_layers=0)) is None
+    assert at_once([codings], CODERS[codings](bytes(64 * MIB)), LIMITS) is None
+    assert at_once([codings, codings], body, LIMITS) is None
 
 
 def test_a_body_that_is_both_formats_of_deflate() -> None:

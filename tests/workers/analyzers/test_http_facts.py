@@ -73,6 +73,13 @@ def test_texts_are_the_heads_as_sent() -> None:
     }
 
 
+@pytest.mark.parametrize("answer", [ok(b"abc"), chunked(b"a", b"bc")])
+def test_bodies_at_hand(answer: bytes) -> None:
+    """A body that is all in one piece is told whole; one that is not, in pieces."""
+    host = run(PROTOCOL, get("/a") * 3, answer * 3, [(0, 999), (1, 3 * len(answer) - 2)])
+    assert (host.at_once, [body.content for body in host.bodies]) == (2, [b"abc"] * 3)
+
+
 def test_moments() -> None:
     """An exchange began with the first bytes of its messages; it was known when all before had arrived."""
     asks = Side([get("/a") + get("/b")], packets=[(0, 5)])

@@ -76,6 +76,7 @@ STREAMS: dict[str, tuple[bytes, bytes, bool]] = {
     "trailers": (IN_CHUNKS + b"0\r\n", b"T: v\r\n", False),
     "a trailer without an end": (IN_CHUNKS + b"0\r\nT:", b"y" * 64, False),
     "small heads": (b"", b"HTTP/1.1 204 -\r\n\r\n", False),
+    "small heads that are odd": (b"", b"HTTP/1.1 204 -\r\nA:b\n\n", False),
     "a body": (head("HTTP/1.1 200 OK"), b"y" * 64, False),
 }
 

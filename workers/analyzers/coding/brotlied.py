@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 import brotli
 
 from workers.analyzers.coding.decoder import SNIFFED, Decoder, is_text
+from workers.analyzers.seam import Piece
 
 REPLAYED: Final = 1 << 20
 """Coded bytes that are kept to be decoded a second time: more than all but a few bodies have."""
@@ -87,6 +88,19 @@ class Brotli(Decoder):
             if decoder.is_finished():
                 self._ended(len(block) - at - 1)
                 return
+
+
+def brotli_at_once(body: Piece, most: int) -> bytes | None:
+    """What comes out of a whole body that is one stream and nothing else, and not like text, if that is not more than
+    ``most``, which is at least 1; None where it is not so simple."""
+    if len(body) > REPLAYED or is_text(bytes(body[:SNIFFED])):
+        return None
+    decoder = brotli.Decompressor()
+    try:
+        out: bytes = decoder.process(body, output_buffer_limit=most)
+    except brotli.error:
+        return None
+    return out if decoder.is_finished() and len(out) <= most else None
 
 
 def _decoded(decoder: Any, data: bytes | bytearray) -> Iterator[bytes]:

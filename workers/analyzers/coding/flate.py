@@ -13,7 +13,8 @@ import zlib
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from workers.analyzers.coding.decoder import MOST_OUT, SNIFFED, Decoder, is_text
+from workers.analyzers.coding.decoder import BLOCK, MOST_OUT, SNIFFED, Decoder, is_text
+from workers.analyzers.seam import Piece
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB: Final = zlib.MAX_WBITS
@@ -149,6 +150,27 @@ class Deflate(Decoder):
             self._broken(self.taken - len(block) + self._stream.broke_at, self._stream.problem)
         elif self._stream.ended:
             self._ended(len(self._stream.rest))
+
+
+def gzip_at_once(body: Piece, most: int) -> bytes | None:
+    """What comes out of a whole body that is one member and nothing else, if that is not more than ``most``, which is
+    at least 1; None where it is not so simple."""
+    return _at_once(body, _GZIP, most)
+
+
+def deflate_at_once(body: Piece, most: int) -> bytes | None:
+    """The same of a body that is one stream."""
+    window_bits = format_of(bytes(body[:BLOCK]))
+    return None if window_bits is None else _at_once(body, window_bits, most)
+
+
+def _at_once(body: Piece, window_bits: int, most: int) -> bytes | None:
+    stream = zlib.decompressobj(window_bits)
+    try:
+        out = stream.decompress(body, most)
+    except zlib.error:
+        return None
+    return out if stream.eof and not stream.unused_data else None
 
 
 def format_of(head: bytes) -> int | None:

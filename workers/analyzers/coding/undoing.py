@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from workers.analyzers.coding.decoder import Decoder
-from workers.analyzers.coding.flate import Deflate, Gzip
+from workers.analyzers.coding.flate import Deflate, Gzip, deflate_at_once, gzip_at_once
 from workers.analyzers.seam import Fact, Piece
 from workers.contract import Completeness
 from workers.limits import Limits
@@ -31,6 +31,12 @@ def _zstd() -> Decoder:
     return Zstd()
 
 
+def _br_at_once(body: Piece, most: int) -> bytes | None:
+    from workers.analyzers.coding.brotlied import brotli_at_once  # as above
+
+    return brotli_at_once(body, most)
+
+
 DECODERS: Final[dict[str, tuple[str, Callable[[], Decoder]]]] = {
     "gzip": ("-GZIP", Gzip),
     "x-gzip": ("-GZIP", Gzip),  # RFC 9110 8.4.1.3
@@ -40,7 +46,27 @@ DECODERS: Final[dict[str, tuple[str, Callable[[], Decoder]]]] = {
 }
 """Coding: the end of its file's name, what undoes it. ``compress`` (LZW) is not among them: nobody sends it."""
 
+_AT_ONCE: Final[dict[str, Callable[[Piece, int], bytes | None]]] = {
+    "gzip": gzip_at_once,
+    "x-gzip": gzip_at_once,
+    "deflate": deflate_at_once,
+    "br": _br_at_once,
+}
+"""What undoes a whole body in one step, or gives None. A library's way to do that with zstd has other limits."""
+
 _NOTHING_DONE: Final = frozenset({"", "identity"})
+
+
+def at_once(codings: Sequence[str], body: Piece, limits: Limits) -> tuple[str, bytes] | None:
+    """What an ``Undoing`` would make of a whole body, in one step: its suffix, and what comes out.
+
+    None unless all is well, there is one coding, and so little comes out that no limit is near: an Undoing has to
+    look at it. Not more than that is ever decoded."""
+    most = min(limits.ratio_from, limits.decoded_bytes)
+    if len(codings) != 1 or limits.coding_layers < 1 or most < 1 or codings[0] not in _AT_ONCE:
+        return None
+    out = _AT_ONCE[codings[0]](body, most)
+    return None if out is None else (DECODERS[codings[0]][0], out)
 
 
 class Undoing:

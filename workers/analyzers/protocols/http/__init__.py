@@ -2,6 +2,7 @@
 
     analyzer.py   one connection, as the seam has it
     direction.py  one direction: message behind message, gaps, searches, waiting
+    standing.py   ... what it holds and counted, how it moves between messages
     pairing.py    which answer belongs to which request
     gathering.py  heads from pieces, within a limit
     lines.py      first lines: their grammar, and how a stream is recognised by one
@@ -25,9 +26,9 @@ from __future__ import annotations
 from typing import Final
 
 from workers.analyzers.protocols.http.analyzer import HttpAnalyzer
-from workers.analyzers.protocols.http.direction import ACCOUNTS, TEXT
 from workers.analyzers.protocols.http.lines import recognize
 from workers.analyzers.protocols.http.message import KIND
+from workers.analyzers.protocols.http.standing import ACCOUNTS, TEXT
 from workers.analyzers.seam import Protocol
 
 PROTOCOL: Final = Protocol(

@@ -1,7 +1,7 @@
 """The analyzer of one connection: two directions, and what lies between them.
 
 Knows: which side is to be looked at again when something became known. Does not know: bytes.
-Invariant: as seam.Analyzer promises.
+Invariants: as seam.Analyzer promises; nothing here makes cycles, so that nobody has to look for them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from workers.limits import Limits
 class HttpAnalyzer:
     """As seam.Analyzer says."""
 
+    __slots__ = ("_lanes", "_parties", "_sides")
+
     def __init__(self, host: Host, limits: Limits) -> None:
         self._parties = parties = Parties()
         first, second = self._lanes = Lane(host, limits, 0, parties), Lane(host, limits, 1, parties)
@@ -24,12 +26,14 @@ class HttpAnalyzer:
         )
 
     def begin(self, side: int, *, midstream: bool) -> None:
-        self._sides[side].begin(midstream=midstream)
+        if midstream:
+            self._sides[side].begin_midstream()
 
     def claims(self) -> bool | None:
-        if self._parties.roles != [None, None]:
+        parties = self._parties
+        if parties.roles[0] is not None or parties.roles[1] is not None:
             return True
-        return False if all(self._parties.closed) else None
+        return False if all(parties.closed) else None
 
     def wants(self, side: int) -> bool:
         return self._sides[side].waits is None
@@ -54,6 +58,13 @@ class HttpAnalyzer:
     def _go_on(self) -> None:
         """What had to wait, and need not any more, goes on."""
         one, other = self._sides
+        if self._parties.calm and one.waits is None and other.waits is None:
+            return
         first, second = self._lanes
-        while one.resume() or other.resume() or first.settle() or second.settle():
+        while (
+            (one.waits is not None and one.resume())
+            or (other.waits is not None and other.resume())
+            or first.settle()
+            or second.settle()
+        ):
             pass

@@ -1,4 +1,4 @@
-"""Bodies that are as long as declared, or as long as their stream: bytes to a content, gaps to holes.
+"""Bodies that come in pieces, as long as declared or as long as their stream: bytes to a content, gaps to holes.
 
 Knows: where such a body ends. Does not know: heads, chunks, what becomes of a body.
 Invariants: a content begins with its first byte or hole, so an empty body has none; nothing is copied.
@@ -8,23 +8,24 @@ A ``Reader`` takes the bytes behind a head until the body is ``over``. Offsets a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
+from workers.analyzers.protocols.http.message import Message
 from workers.analyzers.protocols.http.search import STATUS_ROOM, is_status
-from workers.analyzers.seam import Content, Piece
+from workers.analyzers.seam import Content, Host, Piece
 from workers.contract import Completeness
 
 WHOLE = Completeness(0)
 
 
 class Body:
-    """What was told of one body."""
+    """What was told of the body of a message that does not come at once."""
 
-    __slots__ = ("_begin", "content", "end", "size")
+    __slots__ = ("_host", "content", "end", "message", "size")
 
-    def __init__(self, begin: Callable[[int], Content]) -> None:
-        self._begin = begin  # by the offset of the first byte
+    def __init__(self, host: Host, message: Message) -> None:
+        self._host = host
+        self.message = message
         self.content: Content | None = None
         self.end = 0  # offset behind the last byte or hole
         self.size = 0  # bytes, holes not counted
@@ -32,7 +33,7 @@ class Body:
     def data(self, piece: Piece, offset: int) -> None:
         """Bytes that begin at ``offset``; at least one."""
         if self.content is None:
-            self.content = self._begin(offset)
+            self.content = self._host.begin(self.message.entity(offset))
         self.content.data(piece)
         self.size += len(piece)
         self.end = offset + len(piece)
@@ -41,7 +42,7 @@ class Body:
         """``size`` bytes are missing from ``offset`` on; none if it is 0."""
         if size:
             if self.content is None:
-                self.content = self._begin(offset)
+                self.content = self._host.begin(self.message.entity(offset))
             self.content.hole(size)
             self.end = offset + size
 
@@ -49,6 +50,7 @@ class Body:
 class Reader(Protocol):
     """Reads the framing of one body."""
 
+    body: Body
     over: bool  # nothing more is to be taken
     rest: bytes  # ... but this was taken, and is no part of it
     odd: str  # what was odd about its end, as it is counted
@@ -67,20 +69,22 @@ class Reader(Protocol):
 class Counted:
     """A body of known length."""
 
+    __slots__ = ("_left", "body", "flags", "odd", "over", "rest")
+
     def __init__(self, body: Body, length: int) -> None:
-        self._body, self._left = body, length
+        self.body, self._left = body, length
         self.over, self.rest, self.odd, self.flags = False, b"", "", WHOLE
 
     def feed(self, piece: Piece, at: int, offset: int) -> int:
         end = min(len(piece), at + self._left)
-        self._body.data(memoryview(piece)[at:end], offset)
+        self.body.data(memoryview(piece)[at:end], offset)
         self._left -= end - at
         self.over = not self._left
         return end
 
     def gap(self, size: int, offset: int) -> Completeness | None:
         known = min(size, self._left)
-        self._body.hole(known, offset)
+        self.body.hole(known, offset)
         self._left -= known
         self.over = not self._left
         return None if known == size else WHOLE
@@ -91,6 +95,8 @@ class Counted:
 
 class Unsure(Counted):
     """... of an answer to a request that is not known: if that was HEAD, another answer begins instead of the body."""
+
+    __slots__ = ("_held",)
 
     def __init__(self, body: Body, length: int) -> None:
         super().__init__(body, length)
@@ -129,16 +135,18 @@ class Unsure(Counted):
 class UntilClose:
     """A body that ends with its stream."""
 
+    __slots__ = ("body", "flags", "odd", "over", "rest")
+
     def __init__(self, body: Body) -> None:
-        self._body = body
+        self.body = body
         self.over, self.rest, self.odd, self.flags = False, b"", "", WHOLE
 
     def feed(self, piece: Piece, at: int, offset: int) -> int:
-        self._body.data(memoryview(piece)[at:], offset)
+        self.body.data(memoryview(piece)[at:], offset)
         return len(piece)
 
     def gap(self, size: int, offset: int) -> Completeness | None:
-        self._body.hole(size, offset)
+        self.body.hole(size, offset)
         return None
 
     def end(self, offset: int, *, whole: bool) -> Completeness:  # noqa: ARG002 # as a Reader has it

@@ -26,7 +26,25 @@ _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*+(?:;[^\n]*+)?\r?+\n")
 _QUICK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 _FIELD: Final = re.compile(rb"%b++[ \t]*+:" % TOKEN)
 _LF: Final = re.compile(rb"\n")
+_MANY: Final = 256  # chunks that are not read at once
 _BLANK: Final = (b"\n", b"\r\n")
+
+
+def at_once(piece: Piece, at: int) -> tuple[list[tuple[int, int]], int] | None:
+    """The body that ``piece[at:]`` begins with: from where to where its data go, and where it ends, in the piece.
+
+    None: not all of it is there, there are trailers, extensions or many chunks, or something is odd about it."""
+    data: list[tuple[int, int]] = []
+    while len(data) < _MANY and (found := _QUICK.match(piece, at)):
+        begin = found.end()
+        end = begin + int(found[1], 16)
+        at = end + 2
+        if piece[end:at] != b"\r\n":
+            return None
+        if begin == end:
+            return data, at
+        data.append((begin, end))
+    return None
 
 
 class _State(Enum):
@@ -38,10 +56,16 @@ class _State(Enum):
 
 
 class Chunked:
-    """One such body. ``text`` is given the trailers, byte-exactly."""
+    """One such body."""
 
-    def __init__(self, body: Body, text: Callable[[Piece], None]) -> None:
-        self._body, self._text = body, text
+    __slots__ = (
+        "_inside", "_left", "_line", "_state", "body", "flags", "framing", "odd", "over", "rest", "text", "trailers",
+    )  # fmt: skip
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.text = bytearray()
+        """The trailers, byte-exactly: whoever feeds takes them out."""
         self._state = _State.SIZE
         self._line = bytearray()  # of a line that is not complete
         self._left = 0  # of the chunk's data
@@ -55,7 +79,7 @@ class Chunked:
         while at < size and not self.over:
             if self._state is _State.DATA:
                 end = min(size, at + self._left)
-                self._body.data(memoryview(piece)[at:end], base + at)
+                self.body.data(memoryview(piece)[at:end], base + at)
                 self._left -= end - at
                 at = end
                 if not self._left:
@@ -112,7 +136,7 @@ class Chunked:
             self.over, self.rest, self.odd = True, line, ODD
 
     def _trailer(self, line: bytes) -> None:
-        self._text(line)
+        self.text += line
         self.over = not self._inside and line in _BLANK
         self.trailers += not self._inside and not self.over and line[:1] not in (b" ", b"\t")
         self._inside = not line.endswith(b"\n")
@@ -125,7 +149,7 @@ class Chunked:
     def gap(self, size: int, offset: int) -> Completeness | None:
         if self._state is _State.DATA:
             known = min(size, self._left)
-            self._body.hole(known, offset)
+            self.body.hole(known, offset)
             self._left -= known
             if not self._left:
                 self._state = _State.DATA_END
@@ -140,7 +164,7 @@ class Chunked:
     def _abandon(self) -> None:
         """What is there of a line is accounted for."""
         if self._line and self._state is _State.TRAILERS:
-            self._text(bytes(self._line))
+            self.text += self._line
         else:
             self.framing += len(self._line)
         self._line.clear()

@@ -2,7 +2,7 @@
 
 Knows: where a head ends, which first lines count, how much of a head is kept. Does not know: fields, bodies.
 Invariants: linear in the bytes, one by one or all at once; at most ``limits.head_bytes`` of them are held; every byte
-of a head goes to ``text``, in order.
+of a head is put into ``texts``, in order.
 
 A head ends at the first empty line; a request without a version (HTTP/0.9) has no more than its first line.
 """
@@ -11,25 +11,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from workers.analyzers.protocols.http.lines import OLDEST, Line, understand
 from workers.analyzers.seam import Piece
+
+Accepts: TypeAlias = Callable[[Line], bool]
 
 _END: Final = re.compile(rb"\n\r?\n")
 
 
 class Gathering:
-    """One head after the other. ``accepts``: whether a first line may stand here."""
+    """One head after the other. ``accepts``: whether a first line may stand there."""
 
-    __slots__ = ("_accepts", "_beyond", "_room", "_scanned", "_text", "head", "held", "limited", "line")
+    __slots__ = ("_beyond", "_room", "_scanned", "head", "held", "limited", "line", "texts")
 
-    def __init__(self, room: int, accepts: Callable[[Line], bool], text: Callable[[Piece], None]) -> None:
-        self._room, self._accepts, self._text = room, accepts, text
+    def __init__(self, room: int) -> None:
+        self._room = room
         self.held = bytearray()  # taken, and not yet known to be a head; or, beyond the room, the last two bytes
         self.line: Line | None = None  # the first line, as soon as it is there
         self.head = b""  # the lines of it that are kept, as soon as it is complete
         self.limited = False  # ... which are not all
+        self.texts: list[Piece] = []
+        """What was taken of heads: whoever feeds takes it out, before the piece is gone."""
         self._scanned = 0
         self._beyond = False
 
@@ -39,30 +43,30 @@ class Gathering:
         self.line, self.head = None, b""
         self._scanned, self._beyond, self.limited = 0, False, False
 
-    def at_once(self, piece: Piece, at: int) -> int:
+    def at_once(self, piece: Piece, at: int, accepts: Accepts) -> int:
         """Where the head ends that ``piece[at:]`` begins with, if all of it is there and can be kept; else ``at``.
 
-        The same as ``begin`` and ``feed``, for the usual case."""
+        The same as ``begin`` and ``feed``, for a head that is there."""
         self.begin()
         found = _END.search(piece, at, at + self._room)
         if found is None:
             return at
         head = bytes(memoryview(piece)[at : found.end()])
         line = understand(head)
-        if line is None or line.version == OLDEST or not self._accepts(line):
+        if line is None or line.version == OLDEST or not accepts(line):
             return at
         self.line, self.head = line, head
-        self._text(head)
+        self.texts.append(head)
         return found.end()
 
-    def feed(self, piece: Piece, at: int) -> int | None:
+    def feed(self, piece: Piece, at: int, accepts: Accepts) -> int | None:
         """Take bytes up to the end of the head: ``head`` is there then. None: what is held, and goes on in
         ``piece[at:]``, is no message."""
         if self._beyond:
             return self._pass_on(piece, at)
         held, before = self.held, len(self.held)
         held += memoryview(piece)[at : at + self._room - before]
-        if self.line is None and not self._first_line():
+        if self.line is None and not self._first_line(accepts):
             del held[before:]
             return None
         end = self._end()
@@ -78,9 +82,9 @@ class Gathering:
             del held[:-2]
         return at
 
-    def cut(self) -> bool:
+    def cut(self, accepts: Accepts) -> bool:
         """Nothing more of it comes. True: it is a head without its end, and ``head`` is there; False: it is none."""
-        if self.line is None and not (self._first_line() and self.line):
+        if self.line is None and not (self._first_line(accepts) and self.line):
             return False
         if not self._beyond:
             self._keep_lines()
@@ -92,12 +96,12 @@ class Gathering:
         """Whether ``head`` is all that there is of it."""
         return bool(self.head) and not self._beyond
 
-    def _first_line(self) -> bool:
+    def _first_line(self, accepts: Accepts) -> bool:
         """Look for it. False: there is none, and will be none."""
         if self.held.find(b"\n", self._scanned) < 0:
             return len(self.held) < self._room
         line = understand(self.held)
-        if line is None or not self._accepts(line):
+        if line is None or not accepts(line):
             return False
         self.line = line
         return True
@@ -114,11 +118,11 @@ class Gathering:
     def _complete(self, end: int) -> None:
         self.head = bytes(self.held[:end])
         self.held.clear()
-        self._text(self.head)
+        self.texts.append(self.head)
 
     def _keep_lines(self) -> None:
         """Of what is held, if no more of the head is looked at: half a line may say something else than all of it."""
-        self._text(bytes(self.held))
+        self.texts.append(bytes(self.held))
         self.head = bytes(self.held[: self.held.rfind(b"\n") + 1])
 
     def _pass_on(self, piece: Piece, at: int) -> int:
@@ -127,7 +131,7 @@ class Gathering:
         across = _END.search(tail + bytes(piece[at : at + 2]))
         found = None if across else _END.search(piece, at)
         end = at + across.end() - len(tail) if across else found.end() if found else len(piece)
-        self._text(memoryview(piece)[at:end])
+        self.texts.append(memoryview(piece)[at:end])
         self.held[:] = (tail + bytes(piece[max(at, end - 2) : end]))[-2:]
         if across or found:
             self._beyond = False

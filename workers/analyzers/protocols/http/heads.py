@@ -1,8 +1,9 @@
-"""Header fields: those that framing and the records need, found in a head without looking at each line.
+"""Heads: the first line and the fields that framing and the records need, found without looking at each line.
 
 Knows: the grammar of a field line (RFC 9112, section 5), what is forgiven in it, and how much of a head is understood.
-Does not know: first lines, what a field means.
-Invariant: linear in the head's bytes; a head that is not understood wholly is counted, never refused.
+Does not know: what a first line or a field means.
+Invariants: linear in the head's bytes; a head that is not understood wholly is counted, never refused; what
+``at_once`` says of a head is what ``understand``, ``odd`` and ``fields_of`` say of it.
 
 Forgiven, and counted under the name in ``ODDITIES``: a bare LF as line end (``line_end``), a field that goes on in the
 next line (``fold``, its parts are joined by a blank), blanks in front of the colon, NUL, and lines that are no field
@@ -12,50 +13,109 @@ next line (``fold``, its parts are joined by a blank), blanks in front of the co
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
-from workers.analyzers.protocols.http.lines import TOKEN
+from workers.analyzers.protocols.http.lines import TOKEN, Line, Role
+from workers.analyzers.seam import Piece
 from workers.limits import Limits
 
 ODDITIES: Final = ("anomaly.line_end", "anomaly.fold", "anomaly.field")
 
+Fields: TypeAlias = Mapping[str, str]
+"""The fields of one head that are of use, by their names in lower case; text is latin-1.
+
+Of one that is repeated this is the first value; all of them, joined by commas, are under its name and a star."""
+
 _KNOWN: Final = re.compile(
-    rb"\n(host|user-agent|referer|server|upgrade|transfer-encoding|content-(?:length|type|encoding|disposition|range))"
-    rb"[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)",
-    re.IGNORECASE,
+    r"\n(?=[HURSTChurstc])"
+    r"(host|user-agent|referer|server|upgrade|transfer-encoding|content-(?:length|type|encoding|disposition|range))"
+    r"[ \t]*+:[ \t]*+([^\n]*+(?:\n[ \t][^\n]*+)*+)",
+    re.IGNORECASE | re.ASCII,
+)
+_KNOWN_USUAL: Final = re.compile(
+    r"\n(?=[HURSTChurstc])"
+    r"(host|user-agent|referer|server|upgrade|transfer-encoding|content-(?:length|type|encoding|disposition|range))"
+    r":[ \t]*+([^\r]*+)",
+    re.IGNORECASE | re.ASCII,
 )
 _CLEAN: Final = re.compile(rb"[^\r\n]*+\r\n(?:%b++:[^\r\n\0]*+\r\n)*+(?:\r\n)?" % TOKEN)
-_FOLD: Final = re.compile(rb"[ \t]*\r?\n[ \t]+")
+_FOLD: Final = re.compile(r"[ \t]*\r?\n[ \t]+")
 _BARE: Final = re.compile(rb"(?<!\r)\n")
 _FOLDED: Final = re.compile(rb"\n[ \t]+[^ \t\r\n]")
 _BAD: Final = re.compile(rb"\0|\n(?!%b++:|[ \t]|\r?\n|\Z)" % TOKEN)
+_USUAL: Final = re.compile(
+    rb"(?:(HTTP/1\.[01]) ([0-9]{3}) ([^\x00\r\n]*+)|(%b{1,64}+) ([^\x00-\x20\x7f]++) (HTTP/1\.[01]))"
+    rb"\r\n(?:%b++:.*\r\n)*+\r\n" % (TOKEN, TOKEN)
+)
+"""A head of which nothing has to be forgiven, if it has as many CR as LF, and no NUL.
+
+``.`` is quicker than a set, and ends at an LF: what looks at each head must not look beyond it."""
+
+_ASKS: Final = Role.ASKS
+_ANSWERS: Final = Role.ANSWERS
+_new: Final = tuple.__new__  # a third of what a NamedTuple's own constructor takes
 
 
-class Fields:
-    """The fields of one head that are of use, by their names in lower case; text is latin-1."""
+def at_once(piece: Piece, at: int, limits: Limits) -> tuple[bytes, Line, Fields] | None:
+    """The head that ``piece[at:]`` begins with: its bytes, first line, fields. None: its end is not there, or there
+    is something odd about it or beyond a limit."""
+    found = _USUAL.match(piece, at, at + limits.head_bytes)
+    if found is None:
+        return None
+    head = found[0]
+    text = head.decode("latin-1")
+    lines = text.count("\n")
+    if lines != text.count("\r") or lines > limits.head_fields + 2 or "\0" in text:
+        return None
+    first = text[: text.index("\r")]
+    status_version, status, reason, method, target, version = found.groups()
+    line: Line
+    if method is None:
+        phrase = reason.decode("latin-1").strip(" ")
+        line = _new(Line, (_ANSWERS, first, status_version.decode(), "", "", int(status), phrase))
+    else:
+        line = _new(Line, (_ASKS, first, version.decode(), method.decode(), target.decode("latin-1"), 0, ""))
+    values = _KNOWN_USUAL.findall(text)
+    fields = {name.lower(): value.rstrip(" \t") for name, value in values}
+    if len(fields) < len(values):
+        fields = _fields(text)
+    return head, line, fields
 
-    __slots__ = ("_values",)
 
-    def __init__(self, head: bytes) -> None:
-        self._values: dict[bytes, list[bytes]] = {}
-        for name, value in _KNOWN.findall(head):
-            if b"\n" in value:
-                value = _FOLD.sub(b" ", value)
-            self._values.setdefault(name.lower(), []).append(value.strip(b" \t\r"))
+def fields_of(head: bytes) -> Fields:
+    """Those of any head."""
+    return _fields(head.decode("latin-1"))
 
-    def first(self, name: bytes) -> str | None:
-        """The value of the first field of that name; None: there is none."""
-        values = self._values.get(name)
-        return values[0].decode("latin-1") if values else None
 
-    def all(self, name: bytes) -> list[bytes]:
-        """The elements of a list (RFC 9110, section 5.6.1): of all fields of that name, none of them empty."""
-        values = self._values.get(name)
-        if not values:
-            return []
-        return [
-            element for value in values for element in (part.strip(b" \t") for part in value.split(b",")) if element
-        ]
+def _fields(text: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
+    for name, value in _KNOWN.findall(text):
+        name = name.lower()
+        if "\n" in value:
+            value = _FOLD.sub(" ", value)
+        value = value.strip(" \t\r")
+        if name in fields:
+            repeated.setdefault(name, [fields[name]]).append(value)
+        else:
+            fields[name] = value
+    for name, values in repeated.items():
+        fields[f"{name}*"] = ",".join(values)
+    return fields
+
+
+def elements(fields: Fields, name: str) -> list[str]:
+    """The elements of a list (RFC 9110, section 5.6.1): of all fields of that name, none of them empty."""
+    values = fields.get(f"{name}*") or fields.get(name)
+    if not values:
+        return []
+    return [element for element in (part.strip(" \t") for part in values.split(",")) if element]
+
+
+def lower(text: str) -> str:
+    """In lower case as HTTP has it: letters beyond ASCII stay."""
+    return text.lower() if text.isascii() else text.encode("latin-1").lower().decode("latin-1")
 
 
 def odd(head: bytes) -> list[str]:

@@ -52,6 +52,10 @@ _UNFINISHED: Final = re.compile(
     rb"%b{0,64}+(?: [^\x00-\x1f\x7f]*+\r?)?|(?i:HTTP)/(?:[01](?:\.(?:\d(?: [^\x00\n]*+)?)?)?)?" % TOKEN
 )
 _LIKELY: Final = re.compile(rb"[A-Z-]{3,20} (?:/|https?://)")
+_PLAIN: Final = re.compile(
+    rb"(?:HTTP/1\.[01] [0-9]{3} [^\x00\r\n]*+|%b{1,64}+ [^\x00-\x20\x7f]++ HTTP/1\.[01])\r\n" % TOKEN
+)
+"""What nearly all first lines are."""
 
 
 def understand(head: bytes | bytearray) -> Line | None:
@@ -61,7 +65,7 @@ def understand(head: bytes | bytearray) -> Line | None:
         if found:
             version, status, reason = found.groups(b"")
             text, reason = found[0].decode("latin-1").rstrip("\r\n"), reason.strip(b" \r")
-            return Line(Role.ANSWERS, text, version.decode(), status=int(status), reason=reason.decode("latin-1"))
+            return Line(Role.ANSWERS, text, version.decode(), "", "", int(status), reason.decode("latin-1"))
     found = _REQUEST.match(head)
     if found is None:
         return _rare(head)
@@ -80,6 +84,8 @@ def _rare(head: bytes | bytearray) -> Line | None:
 
 def recognize(piece: Piece) -> bool | None:
     """Whether a stream that begins with ``piece`` is HTTP; None: its first line may still become a message's."""
+    if _PLAIN.match(piece, 0, RECOGNIZABLE):
+        return True
     head = bytes(piece[:RECOGNIZABLE]).lstrip(b"\r\n")
     if b"\n" in head:
         return understand(head) is not None

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from workers.analyzers.protocols.http.bodies import Body
 from workers.analyzers.protocols.http.framing import transfer_codings
-from workers.analyzers.protocols.http.heads import Fields
+from workers.analyzers.protocols.http.heads import Fields, elements, lower
 from workers.analyzers.protocols.http.lines import OLDEST, Line, Role
 from workers.analyzers.protocols.http.targets import name_of, parameters, url_and_host
-from workers.analyzers.seam import Entity, Exchange, Fact, Moment
+from workers.analyzers.seam import Content, Entity, Exchange, Fact, Moment
 
 KIND: Final = "HTTPBODY"
 _BOUNDARY_ROOM: Final = 256
@@ -25,14 +24,17 @@ class Message:
     """A request or an answer under way."""
 
     __slots__ = (
-        "began", "body", "cut", "done", "doubtful", "fields", "known", "left", "length", "line", "request", "settled",
-        "side", "trailers",
+        "began", "content", "cut", "done", "doubtful", "fields", "known", "left", "length", "line", "request",
+        "settled", "side", "trailers",
     )  # fmt: skip
 
     def __init__(self, side: int, line: Line, fields: Fields, began: Moment) -> None:
-        self.side, self.line, self.fields, self.began = side, line, fields, began
+        self.side = side
+        self.line = line
+        self.fields = fields
+        self.began = began
         self.known = began.known  # number of the packet by which all of it had arrived
-        self.body: Body | None = None
+        self.content: Content | None = None  # its body, when that is over
         self.length: int | None = None  # of the body, as declared
         self.trailers = 0
         self.cut = False  # the end of its head is missing
@@ -44,7 +46,7 @@ class Message:
 
     def upgrades(self) -> bool:
         """Whether HTTP may end behind this request."""
-        return self.line.method == "CONNECT" or self.fields.first(b"upgrade") is not None
+        return self.line.method == "CONNECT" or "upgrade" in self.fields
 
     @property
     def interim(self) -> bool:
@@ -56,71 +58,73 @@ class Message:
         asked = self.request or self
         if asked.line.method == "CONNECT":
             return "connect"
-        protocol = self.fields.first(b"upgrade") or asked.fields.first(b"upgrade") or ""
+        protocol = self.fields.get("upgrade") or asked.fields.get("upgrade") or ""
         return _UPGRADES.get(protocol.partition(",")[0].partition("/")[0].strip().lower(), "upgrade")
 
     def entity(self, offset: int) -> Entity:
         """Of its body, which begins at ``offset`` of its side."""
-        line, fields = self.line, self.fields
-        asked = line if line.role is Role.ASKS else self.request.line if self.request else None
-        media_type = fields.first(b"content-type") or ""
-        codings = [coding.lower().decode("latin-1") for coding in fields.all(b"content-encoding")]
-        boundary = ""
-        if line.role is Role.ASKS and media_type[:19].lower() == "multipart/form-data":
-            boundary = parameters(media_type).get("boundary", "")[:_BOUNDARY_ROOM]
+        fields, asked = self.fields, self.request or self
+        target = asked.line.target
+        media_type = fields.get("content-type", "")
+        disposition = fields.get("content-disposition")
+        boundary = b""
+        if self.line.role is Role.ASKS and media_type[:19].lower() == "multipart/form-data":
+            boundary = parameters(media_type).get("boundary", "")[:_BOUNDARY_ROOM].encode("latin-1")
         return Entity(
-            self.side,
-            KIND,
-            offset,
-            self.length,
-            tuple(codings + [coding for coding in transfer_codings(fields) if coding != "chunked"]),
-            media_type,
-            name_of(fields.first(b"content-disposition"), asked.target if asked else ""),
-            boundary.encode("latin-1"),
+            self.side, KIND, offset, self.length, self._codings(), media_type, name_of(disposition, target), boundary
         )
+
+    def _codings(self) -> tuple[str, ...]:
+        """Of its body, in the order in which they were applied."""
+        fields = self.fields
+        if not ("content-encoding" in fields or "transfer-encoding" in fields):
+            return ()
+        codings = [lower(coding) for coding in elements(fields, "content-encoding")]
+        return tuple(codings + [coding for coding in transfer_codings(fields) if coding != "chunked"])
 
     def facts(self) -> Mapping[str, Fact]:
         """What the record of its body says beside the facts of the exchange."""
-        fields = self.fields
+        get = self.fields.get
         return {
-            "role": self.line.role.value,
-            "declared_type": fields.first(b"content-type"),
+            "role": "request" if self.line.role is Role.ASKS else "response",
+            "declared_type": get("content-type"),
             "declared_length": self.length,
-            "disposition": fields.first(b"content-disposition"),
-            "content_encoding": fields.first(b"content-encoding"),
-            "transfer_encoding": fields.first(b"transfer-encoding"),
+            "disposition": get("content-disposition"),
+            "content_encoding": get("content-encoding"),
+            "transfer_encoding": get("transfer-encoding"),
             "trailers": self.trailers,
         }
 
 
 def exchange(request: Message | None, answer: Message | None, known: int) -> Exchange:
     """Of a request and its answer, or of one of them; at least one is there. ``known``: as in Exchange."""
-    ours = [message for message in (request, answer) if message is not None]
-    return Exchange(
-        _facts(request, answer),
-        request.line.text if request else "",
-        answer.line.text if answer else "",
-        tuple(message.body.content for message in ours if message.body and message.body.content),
-        (request.began if request else None, answer.began if answer else None),
-        known,
-        request.side if request else 1 - ours[0].side,
-    )
+    contents: tuple[Content, ...] = ()
+    asked = answered = ""
+    began: list[Moment | None] = [None, None]
+    side = 0
+    if answer is not None:
+        answered, began[1], side = answer.line.text, answer.began, 1 - answer.side
+        if answer.content is not None:
+            contents = (answer.content,)
+    if request is not None:
+        asked, began[0], side = request.line.text, request.began, request.side
+        if request.content is not None:
+            contents = (request.content, *contents)
+    return Exchange(_facts(request, answer), asked, answered, contents, (began[0], began[1]), known, side)
 
 
 def _facts(request: Message | None, answer: Message | None) -> Mapping[str, Fact]:
-    facts: dict[str, Fact] = dict.fromkeys(
-        ("method", "url", "host", "target", "version", "status", "reason", "user_agent", "referer", "server",
-         "content_range")
-    )  # fmt: skip
-    if request:
-        line, fields = request.line, request.fields
-        facts["method"], facts["target"], facts["version"] = line.method, line.target, line.version
-        facts["url"], facts["host"] = url_and_host(line.method, line.target, fields.first(b"host"))
-        facts["user_agent"], facts["referer"] = fields.first(b"user-agent"), fields.first(b"referer")
-        facts["content_range"] = fields.first(b"content-range")
-    if answer and answer.line.version != OLDEST:
-        line, fields = answer.line, answer.fields
-        facts["version"], facts["status"], facts["reason"] = line.version, line.status, line.reason
-        facts["server"] = fields.first(b"server")
-        facts["content_range"] = fields.first(b"content-range") or facts["content_range"]
-    return facts
+    method = url = host = target = version = status = reason = user_agent = referer = server = part = None
+    if request is not None:
+        line, get = request.line, request.fields.get
+        method, target, version = line.method, line.target, line.version
+        url, host = url_and_host(method, target, get("host"))
+        user_agent, referer, part = get("user-agent"), get("referer"), get("content-range")
+    if answer is not None and answer.line.version != OLDEST:
+        line, get = answer.line, answer.fields.get
+        version, status, reason = line.version, line.status, line.reason
+        server, part = get("server"), get("content-range") or part
+    return {
+        "method": method, "url": url, "host": host, "target": target, "version": version, "status": status,
+        "reason": reason, "user_agent": user_agent, "referer": referer, "server": server, "content_range": part,
+    }  # fmt: skip

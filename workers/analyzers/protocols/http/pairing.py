@@ -16,7 +16,6 @@ not when all before it had arrived: that may be long after, for a gap that nobod
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import pairwise
 
 from workers.analyzers.protocols.http.lines import OLDEST, Line, Role
@@ -28,9 +27,10 @@ from workers.limits import Limits
 class Parties:
     """What each side is, and whether more may come of it."""
 
-    __slots__ = ("baffled", "closed", "oldest", "roles", "stuck")
+    __slots__ = ("baffled", "calm", "closed", "oldest", "roles", "stuck")
 
     def __init__(self) -> None:
+        self.calm = True  # as long as neither is over, and one asks what the other answers, nobody is ``silent``
         self.roles: list[Role | None] = [None, None]
         self.closed = [False, False]
         self.stuck: list[Message | None] = [None, None]  # a request that may end HTTP; what follows waits
@@ -39,8 +39,18 @@ class Parties:
 
     def meet(self, side: int, line: Line) -> None:
         """A message of that side was found."""
-        if self.roles[side] is None:
-            self.roles[side], self.oldest[side] = line.role, line.version == OLDEST
+        roles = self.roles
+        if roles[side] is None:
+            roles[side], self.oldest[side] = line.role, line.version == OLDEST
+            self.calm = self.calm and line.role is not Role.HTTP2 and roles[0] is not roles[1]
+
+    def close(self, side: int) -> None:
+        """No more comes of that side."""
+        self.closed[side], self.calm = True, False
+
+    def leave(self, side: int) -> None:
+        """That side is HTTP/2."""
+        self.roles[side], self.calm = Role.HTTP2, False
 
     def silent(self, side: int, role: Role) -> bool:
         """Whether ``side`` is certainly no (more) ``role``. Sides that are the same take turns: 0 is first."""
@@ -53,9 +63,17 @@ class Parties:
 class Lane:
     """The requests of one side and the answers of the other."""
 
+    __slots__ = (
+        "_answer", "_asking", "_crowded", "_host", "_known", "_last_answer", "_most", "_parties", "_pipelined",
+        "_queue", "in_order", "lost",
+    )  # fmt: skip
+
     def __init__(self, host: Host, limits: Limits, asking: int, parties: Parties) -> None:
-        self._host, self._most, self._asking, self._parties = host, limits.open_exchanges, asking, parties
-        self._queue: deque[Message] = deque()
+        self._host = host
+        self._most = limits.open_exchanges
+        self._asking = asking
+        self._parties = parties
+        self._queue: list[Message] = []
         self._answer: Message | None = None  # under way, or done while its request is not
         self._known = 0
         self.in_order = True  # each answer is that to the oldest request
@@ -83,14 +101,16 @@ class Lane:
     def settle(self) -> bool:
         """Tell the requests of which it is clear by now that no answer will come. Whether there was one."""
         queue = self._queue
+        if not queue:
+            return False
         before = len(queue)
         if self._crowded:
             while len(queue) > 1:
-                self._tell(queue.popleft(), None)
+                self._tell(queue.pop(0), None)
             self._crowded = False
         if queue and self._answer is None and self._parties.silent(1 - self._asking, Role.ANSWERS):
             while queue and queue[0].done:
-                self._tell(queue.popleft(), None)
+                self._tell(queue.pop(0), None)
         return len(queue) < before
 
     # Answers
@@ -100,9 +120,9 @@ class Lane:
         if self._answer is not None:
             return False
         parties, asking, queue = self._parties, self._asking, self._queue
-        if parties.silent(asking, Role.ASKS):
-            return True
         if queue and self.in_order and not queue[0].doubtful:
+            return True
+        if parties.silent(asking, Role.ASKS):
             return True
         if self._before(answer.began.packet) < len(queue):
             return True
@@ -124,9 +144,9 @@ class Lane:
                 return
             self._pipelined = self._pipelined or self._overtook(before)
             for _ in range(min(self.lost, before - 1) if self._pipelined else before - 1):
-                self._tell(queue.popleft(), None)
+                self._tell(queue.pop(0), None)
             self.in_order, self.lost = True, 0
-        request = answer.request = queue.popleft()
+        request = answer.request = queue.pop(0)
         self._pipelined = self._pipelined or request.began.packet < self._last_answer
         self._last_answer = packet
 
@@ -145,10 +165,13 @@ class Lane:
         return packets[0] < self._last_answer or any(a == b for a, b in pairwise(packets))
 
     def _tell(self, request: Message | None, answer: Message | None) -> None:
+        known = self._known
         if answer is not None:
             self._answer = None
-        for message in (request, answer):
-            if message is not None:
-                self._known = max(self._known, message.known)
-                message.settled = True
-        self._host.exchange(exchange(request, answer, self._known))
+            known = max(known, answer.known)
+            answer.settled = True
+        if request is not None:
+            known = max(known, request.known)
+            request.settled = True
+        self._known = known
+        self._host.exchange(exchange(request, answer, known))

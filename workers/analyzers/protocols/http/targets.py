@@ -19,6 +19,8 @@ def url_and_host(method: str, target: str, host: str | None) -> tuple[str | None
     """The absolute URL and the host of a request. The scheme is a guess where the target does not say it.
 
     None where neither the target nor the Host field tells. The URL of CONNECT is the authority, as sent."""
+    if host and target.startswith("/") and method != "CONNECT":
+        return f"http://{host}{target}", host
     absolute = _ABSOLUTE.match(target)
     if absolute:
         return target, host or absolute[1].rpartition("@")[2]
@@ -43,6 +45,8 @@ def parameters(value: str) -> dict[str, str]:
 
 def unescape(text: str) -> str:
     """Percent-decoded, and read as UTF-8 if it is that."""
+    if "%" not in text and text.isascii():
+        return text
     octets = _PERCENT.sub(lambda found: bytes((int(found[1], 16),)), text.encode("latin-1", "replace"))
     try:
         return octets.decode()
@@ -64,6 +68,8 @@ def name_of(disposition: str | None, target: str) -> str:
                 return octets.decode("latin-1" if charset.lower() == "iso-8859-1" else "utf-8", "replace")
         if named.get("filename"):
             return unescape(named["filename"])
+    elif target.isascii() and not ("?" in target or "%" in target or "#" in target or "://" in target):
+        return target[target.rfind("/") + 1 :]
     if "://" in target:
         target = target.partition("://")[2].partition("/")[2]
     return unescape(target.partition("?")[0].partition("#")[0].rpartition("/")[2])
