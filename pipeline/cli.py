@@ -223,7 +223,7 @@ def _limits(options: argparse.Namespace) -> Limits:
 def _with_output(options: argparse.Namespace, config: Config) -> Config:
     """What is written, and where: no two things into one file, and nothing over an input."""
     if options.format is not None:
-        check_name_format(options.format)
+        check_name_format(options.format, analyze=options.analyze and not options.console)
     output = Path(options.output)
     if os.path.exists(output) and not output.is_dir():
         raise UsageError(f"{output}: not a folder", "give -o a folder; it is made if missing")

@@ -46,6 +46,10 @@ LONGEST_NAME: Final = 180
 """Bytes of each component of ``-F``, filled in. File systems allow 255; what ``-T`` puts in front, ``cNNNN``,
 ``~ID`` and ``@OFFSET`` may be added."""
 
+LONGEST_WITH_KIND: Final = 155
+"""... with ``-a``, where three codings undone (``-HTTPBODY-002-DEFLATE-DEFLATE-DEFLATE``) and another ``~ID`` may
+come behind all that."""
+
 LONGEST_PATH: Final = 1_000
 """... of all components together."""
 
@@ -211,9 +215,10 @@ def _utc_seconds(fields: dict[str, str | None]) -> int:
     return since // timedelta(seconds=1) - zone
 
 
-def check_name_format(text: str) -> None:
+def check_name_format(text: str, *, analyze: bool = False) -> None:
     """Raises UsageError unless ``text`` can name files: known codes only, and no way out of the folder.
 
+    ``analyze``: other files will have these names with something behind, so they must be shorter.
     A folder that comes out empty, ``.`` or ``..`` only once ``%V`` is filled in is fine: names.py sees to it.
     """
     known = "the codes are %A %a (source address, port) %B %b (destination) %T (time) %V (VLAN) %%"
@@ -233,10 +238,17 @@ def check_name_format(text: str) -> None:
         raise UsageError(f"-F: '{text}' has more than {MOST_FOLDERS} folders in one another", "use fewer '/'")
     lengths = [_longest(part, text, known) for part in parts]
     if max(lengths) > LONGEST_NAME:
-        raise UsageError(f"-F: names could become {max(lengths)} bytes long", f"stay under {LONGEST_NAME}")
+        raise UsageError(f"-F: names could become {max(lengths)} bytes long", f"stay within {LONGEST_NAME}")
+    if analyze and lengths[-1] > LONGEST_WITH_KIND:
+        raise UsageError(
+            f"-F: names could become {lengths[-1]} bytes long, and -a puts more behind them",
+            f"stay within {LONGEST_WITH_KIND}, or leave -a away; folders, with /, make room too",
+        )
     length = sum(lengths) + len(parts) - 1
     if length > LONGEST_PATH:
-        raise UsageError(f"-F: names with their folders could become {length} bytes long", f"stay under {LONGEST_PATH}")
+        raise UsageError(
+            f"-F: names with their folders could become {length} bytes long", f"stay within {LONGEST_PATH}"
+        )
 
 
 def _longest(part: str, text: str, hint: str) -> int:

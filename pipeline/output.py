@@ -66,6 +66,10 @@ class Target(NamedTuple):
     path: Path
 
 
+_FIXED: Final = ("-e", "--packet-map")
+"""Options whose file lies in the output folder, under a name that nobody chooses."""
+
+
 def targets(config: Config) -> list[Target]:
     """The single files of a run."""
     packet_map = config.output / PACKET_MAP if config.packet_map and not config.console else None
@@ -331,11 +335,13 @@ def _check_targets(config: Config, wanted: list[Target]) -> None:
             raise UsageError(f"{option}: {path} is named by {taken[real]}, too", "give it a name of its own")
         taken[real] = option
         if os.path.lexists(path) and not config.overwrite:
-            raise UsageError(f"{option}: {path} exists", "choose another name, or replace it with --overwrite")
+            other = "folder with -o" if option in _FIXED else "name"
+            raise UsageError(f"{option}: {path} exists", f"choose another {other}, or replace it with --overwrite")
         try:
             check_target(path)
         except OutputError as error:
-            raise OutputError(f"{option}: {error.message}", f"give {option} the name of a plain file") from None
+            advice = "choose another folder with -o" if option in _FIXED else f"give {option} the name of a plain file"
+            raise OutputError(f"{option}: {error.message}", advice) from None
         if not path.parent.is_dir():
             raise OutputError(f"cannot create {path}: no such folder", f"{option} names a file in a folder that exists")
 

@@ -42,6 +42,9 @@ _UNPROCESSED: Final = "unprocessed."
 UNKNOWN: Final = "unknown"
 """Format of an input that was not begun."""
 
+_IN_OBJECTS: Final = ("object", "part", "coded")
+"""Kinds of files (report/derived.py) that lie in a folder of their own, all of them together."""
+
 _LATER: Final = "not in this version yet"
 
 _NOT_DECODED: Final = {
@@ -181,9 +184,11 @@ def after(
         remarks.append(_no_payload(config, counters))
     if config.protocols and counters.get("streams"):
         remarks += _not_found(config, counters)
-    if counters.get("files", 0) > MANY_FILES and not config.console and "/" not in (config.name_format or ""):
+    beside = counters.get("found.files", 0) - sum(counters.get(f"found.files.{kind}", 0) for kind in _IN_OBJECTS)
+    files = counters.get("files", 0) + beside
+    if files > MANY_FILES and not config.console and "/" not in (config.name_format or ""):
         remarks.append((
-            f"{counters['files']:,} files lie in one folder, {config.output}",
+            f"{files:,} files lie in one folder, {config.output}",
             "a / in -F spreads them over folders: -F %A/%a-%B.%b",
         ))  # fmt: skip
     return remarks
@@ -197,7 +202,11 @@ def _not_found(config: Config, counters: Mapping[str, int]) -> list[Remark]:
         told = f"{missing:,} of {streams:,} streams hold no {what} and were not printed"
         return [(told, "-c without -a prints all streams")] if missing else []
     if any(count for name, count in counters.items() if name.partition(".")[0] in config.protocols):
-        return []
+        if not config.extract or counters.get("found.files.object"):
+            return []
+        heads = "" if config.analyze else "; -a writes their heads"
+        what = " or ".join(config.extract)
+        return [(f"no object of {what} in {streams:,} streams", f"messages without a body have none{heads}")]
     hint = "what is encrypted (TLS) cannot be read; a protocol is told by its first bytes, whatever the port"
     return [(f"no {what} in {streams:,} streams", hint)]
 

@@ -68,7 +68,7 @@ def run(config: Config) -> Outcome:
         folder.abandon()
         raise
     for wanted, given in dict.fromkeys(results.renamed):
-        warning(f"{wanted} is taken by a file of somebody else's", f"the stream is in {given}")
+        warning(f"{wanted} is taken by a file of somebody else's", f"what belongs there is in {given}")
     for message, hint in after(config, {**counters, **_times(results)}, results.inputs, lambda: first_batch(config)):
         warning(message, hint)
     faults = _faults(config, results)

@@ -85,8 +85,9 @@ TALKS: dict[str, Turns] = {
 """What is said on a connection, by what is special about it."""
 
 
-def packets(seed: int = 1) -> list[Packet]:
-    """All of it on connections of their own: in order, disturbed, with losses, without a beginning, one-sided."""
+def packets(seed: int = 1, step: int = 1) -> list[Packet]:
+    """All of it, or every ``step``-th, on connections of their own: in order, disturbed, with losses, without a
+    beginning, one-sided."""
     rng = random.Random(seed)
     made = []
     for number, turns in enumerate(TALKS.values()):
@@ -104,7 +105,7 @@ def packets(seed: int = 1) -> list[Packet]:
                 "midstream": [*disturb(said[4:12], rng, reorder=0.5), *said[12:]],
                 "one-sided": [packet for i, packet in enumerate(said) if i != 1 and sent_by(packet) == number % 2],
             }[kind])  # fmt: skip
-    return in_turns(*made, rough.Rough(seed).reused(), rough.Rough(seed).conflicting())
+    return in_turns(*made[::step], rough.Rough(seed).reused(), rough.Rough(seed).conflicting())
 
 
 def sent_by(packet: Packet) -> int:
@@ -228,7 +229,7 @@ def test_exchanges_are_printed(shown: str) -> None:
     assert shown.count("<p>something to read</p>\n") > 1000
 
 
-@pytest.mark.parametrize(("workers", "size"), [(0, 1), (0, 7), (0, 100), (1, 16384), (2, 7), (2, 16384), (4, 100)])
+@pytest.mark.parametrize(("workers", "size"), [(0, 7), (0, 100), (1, 16384), (2, 7), (2, 16384), (4, 100)])
 def test_what_is_printed_depends_on_no_process(
     workers: int, size: int, shown: str, capture: Path, tmp_path: Path
 ) -> None:
@@ -237,6 +238,17 @@ def test_what_is_printed_depends_on_no_process(
     done = run_apart("-r", capture, "-c", "-a", *words, folder=tmp_path, env={"TMPDIR": str(tmp_path)})
     assert (done.status, files(tmp_path)) == (0, {})
     one, other = ({"text": text.encode()} for text in (shown, done.out))
+    assert differences(one, other) == []
+
+
+def test_what_is_printed_packet_by_packet(tmp_path: Path) -> None:
+    """... nor on batches of a single packet."""
+    some = write_pcap(tmp_path / "some.pcap", packets(step=7), nanoseconds=True)
+    one, other = (
+        {"text": run_apart("-r", some, "-c", "-a", *ALONE, *words).out.encode()}
+        for words in ([], ["--batch-packets", 1])
+    )
+    assert b"200 OK" in one["text"]
     assert differences(one, other) == []
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.config import (
     LONGEST_NAME,
     LONGEST_PATH,
+    LONGEST_WITH_KIND,
     MOST_FOLDERS,
     SMALL_INPUT,
     byte_size,
@@ -249,3 +250,11 @@ def test_a_format_that_cannot_name_files_is_refused(text: str, problem: str) -> 
         check_name_format(text)
     assert problem in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(("longest", "analyze"), [(LONGEST_NAME, False), (LONGEST_WITH_KIND, True)])
+def test_names_are_shorter_where_more_comes_behind_them(longest: int, analyze: bool) -> None:
+    """With -a: of folders that is not so."""
+    check_name_format("x" * LONGEST_NAME + "/" + "x" * longest, analyze=analyze)
+    with pytest.raises(UsageError, match=f"{longest + 1} bytes"):
+        check_name_format("x" * (longest + 1), analyze=analyze)

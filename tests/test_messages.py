@@ -326,7 +326,7 @@ def test_a_foreign_file_with_a_streams_name(here: Path, workers: int) -> None:
     words = ["-r", "x.pcap", "-o", "out", "--quiet", "--workers", workers]
     done = run_apart(*words, folder=here)
     assert (done.status, done.err) == (0, (
-        f"warning: {ASKED} is taken by a file of somebody else's\nhint: the stream is in {ASKED}~1\n"
+        f"warning: {ASKED} is taken by a file of somebody else's\nhint: what belongs there is in {ASKED}~1\n"
     ))  # fmt: skip
     found = files(here / "out")
     assert (found[ASKED], found[ASKED + "~1"]) == (SAFE.encode(), STREAMS[ASKED])

@@ -118,6 +118,8 @@ WELL = {"packets": 9, "packets.tcp": 5, "packets.payload": 3, "bytes.payload": 7
         ({}, {"analyze": True}, "no mail or web in 2 streams"),
         ({"web.requests": 0, "found.files": 0}, {"extract": ("web",)}, "no web in 2 streams"),
         ({"web.requests": 1}, {"analyze": True}, None),
+        ({"web.requests": 1}, {"extract": ("web",)}, "no object of web in 2 streams"),
+        ({"web.requests": 1, "found.files.object": 1}, {"extract": ("web",)}, None),
         ({"streams": 0}, {"analyze": True}, None),
         ({"shown.streams": 2}, {"analyze": True, "console": True}, None),
         ({"shown.streams": 1, "web.requests": 1}, {"analyze": True, "console": True},
@@ -290,9 +292,11 @@ def test_connections_without_payload(payload: int, flows: Path | None, message: 
     ],
 )
 def test_many_files_in_one_folder(files: int, options: dict[str, Any], count: int) -> None:
-    """Beyond a million the way to spread them is told to whoever did not take it."""
-    found = told({**WELL, "files": files}, **options)
-    assert [message for message, _ in found] == ["1,000,001 files lie in one folder, out"] * count
+    """Beyond a million the way to spread them is told to whoever did not take it; objects have their own folder."""
+    for beside in (0, 9):
+        more = {"found.files": beside + 5, "found.files.object": 3, "found.files.part": 1, "found.files.coded": 1}
+        found = told({**WELL, **more, "files": files - beside}, **options)
+        assert [message for message, _ in found] == ["1,000,001 files lie in one folder, out"] * count
 
 
 # --------------------------------------------------------------------------- why a filter took nothing
