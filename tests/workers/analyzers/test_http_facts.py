@@ -12,6 +12,7 @@ from workers.analyzers.protocols.http import PROTOCOL
 from workers.analyzers.protocols.http.lines import RECOGNIZABLE
 from workers.analyzers.protocols.http.targets import name_of, unescape, url_and_host
 from workers.analyzers.seam import Exchange, Moment
+from workers.contract import Completeness
 from workers.limits import Limits
 
 
@@ -193,13 +194,17 @@ def test_claims() -> None:
 @pytest.mark.parametrize("limits", [Limits(head_bytes=100), Limits(head_fields=3)], ids=["bytes", "fields"])
 @pytest.mark.parametrize("far", [False, True])
 def test_limits_of_a_head(limits: Limits, far: bool) -> None:
-    """Beyond a limit fields are not looked at: the head goes to its file as ever, and is counted."""
+    """Beyond a limit fields are not looked at: the head goes to its file as ever, and is counted.
+
+    Where the body ends is read from any field of what is kept; where it may be said beyond, the body is marked."""
     fill = [(f"X-{i}", "y" * 30) for i in range(5)]
     fields = [*fill, ("Content-Length", 3)] if far else [("Content-Length", 3), *fill]
     answer = head("HTTP/1.1 200 OK", *fields)
     host = run(PROTOCOL, get(), answer + b"abcdef")
     limited = run(PROTOCOL, get(), answer + b"abcdef", limits=limits)
     assert content(host).content == b"abc"
-    assert content(limited).content == (b"abcdef" if far else b"abc")
+    unknown = limits.head_bytes == 100
+    assert content(limited).content == (b"abcdef" if far and unknown else b"abc")
+    assert content(limited).flags == (Completeness.LIMITED if unknown else Completeness(0))
     assert limited.texts[1, "HTTP"] == answer
     assert limited.counts[1]["limit.head"] == 1

@@ -151,6 +151,8 @@ class Direction(Standing):
         """Where the body ends that begins there, if all of it is in the piece and it certainly is one; else ``at``."""
         message, frame = self._message, self._frame
         assert message is not None
+        if message.limited:
+            return at
         if frame.kind is Kind.CHUNKED:
             found = chunked.at_once(piece, at)
             if found is None:
@@ -243,7 +245,7 @@ class Direction(Standing):
         for name in odd(looked):
             self._note(name)
         message = Message(self._side, line, fields_of(looked), self._began)
-        message.cut = cut
+        message.cut, message.limited = cut, heads.limited
         self._meet(message, upto)
 
     def _meet(self, message: Message, upto: int) -> None:
@@ -356,6 +358,8 @@ class Direction(Standing):
         if body.content is not None:
             self._body_bytes += body.size
             message.content = body.content
+            if message.limited:
+                flags |= Completeness.LIMITED
             body.content.end(body.end, flags, message.facts())
 
     def _see_through(self) -> bool:

@@ -44,6 +44,9 @@ _FOLD: Final = re.compile(r"[ \t]*\r?\n[ \t]+")
 _BARE: Final = re.compile(rb"(?<!\r)\n")
 _FOLDED: Final = re.compile(rb"\n[ \t]+[^ \t\r\n]")
 _BAD: Final = re.compile(rb"\0|\n(?!%b++:|[ \t]|\r?\n|\Z)" % TOKEN)
+_FRAMING: Final = re.compile(
+    rb"(?<=\n)(?:content-length|transfer-encoding)[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.IGNORECASE
+)
 _USUAL: Final = re.compile(
     rb"(?:(HTTP/1\.[01]) ([0-9]{3}) ([^\x00\r\n]*+)|(%b{1,64}+) ([^\x00-\x20\x7f]++) (HTTP/1\.[01]))"
     rb"\r\n(?:%b++:.*\r\n)*+\r\n" % (TOKEN, TOKEN)
@@ -127,10 +130,11 @@ def odd(head: bytes) -> list[str]:
 
 
 def understood(head: bytes, limits: Limits) -> bytes:
-    """What is looked at of a head: at most ``limits.head_fields`` lines behind the first. Shorter: there are more."""
+    """What is looked at of a head: at most ``limits.head_fields`` lines behind the first, and beyond them what says
+    where the body ends. Shorter than the head: there are more."""
     if head.count(b"\n") <= limits.head_fields + 2:  # the first line, the blank one
         return head
     end = 0
     for _ in range(limits.head_fields + 1):
         end = head.index(b"\n", end) + 1
-    return head[:end]
+    return head[:end] + b"".join(_FRAMING.findall(head, end - 1))

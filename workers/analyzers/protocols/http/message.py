@@ -24,8 +24,8 @@ class Message:
     """A request or an answer under way."""
 
     __slots__ = (
-        "began", "content", "cut", "done", "doubtful", "fields", "known", "left", "length", "line", "request",
-        "settled", "side", "trailers",
+        "began", "content", "cut", "done", "doubtful", "fields", "known", "left", "length", "limited", "line",
+        "request", "settled", "side", "trailers",
     )  # fmt: skip
 
     def __init__(self, side: int, line: Line, fields: Fields, began: Moment) -> None:
@@ -38,6 +38,7 @@ class Message:
         self.length: int | None = None  # of the body, as declared
         self.trailers = 0
         self.cut = False  # the end of its head is missing
+        self.limited = False  # ... is not looked at: where its body ends may be said there
         self.done = False  # nothing more of it will come
         self.doubtful = False  # a request: requests before it may be missing
         self.settled = False  # a request: it has its answer, or will have none
