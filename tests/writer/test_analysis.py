@@ -96,6 +96,7 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), size=st.sampled_from([1, 2, 7, 50]), options=st.sampled_from(OPTIONS))
 def test_what_is_told_is_what_lies_on_disk(seed: int, size: int, options: dict[str, Any]) -> None:

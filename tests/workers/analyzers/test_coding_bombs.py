@@ -148,6 +148,7 @@ def ordinary() -> Iterator[bytes]:
                 yield rng.randbytes(size)
 
 
+@pytest.mark.slow
 def test_no_false_stop() -> None:
     """500 ordinary bodies are decoded wholly."""
     coders = {
