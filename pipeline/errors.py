@@ -1,7 +1,8 @@
 """What can end a run early, by who must act: one root, few leaves.
 
-Knows: exit statuses (DESIGN: 2 usage, 3 input, 4 output, 70 a defect of ours) and how a message reads.
+Knows: exit statuses (2 usage, 3 input, 4 output, 70 a defect of ours) and how a message reads.
 Does not know: where messages go.
+Invariant: whatever ends a run is one of these; what is none is told as a defect of ours.
 """
 
 from __future__ import annotations

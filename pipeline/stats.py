@@ -1,4 +1,4 @@
-"""Counters of all stages, and the accounting identity over them (HOSTILE.md section 3).
+"""Counters of all stages, and the accounting identity over them.
 
 Knows: which counts must add up. Does not know: how anything was counted.
 Invariant: a run whose counts do not add up ends with exit status 70, whatever its output looks like.

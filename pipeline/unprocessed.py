@@ -3,8 +3,8 @@
 Knows: the blocks of draft-ietf-opsawg-pcapng that it writes, and what each reason reads like.
 Does not know: why a packet has its reason, where packets come from.
 Invariant: packets stand in the order in which they were added, each as it was captured, or put together from
-fragments when only then it became known that no stream takes it; what is written
-does not depend on how they were spread over calls. The file appears under its name only when it is whole.
+fragments when only then it became known that no stream takes it; what is written does not depend on how they were
+spread over calls. The file appears under its name only when it is whole.
 
 One section, little endian. An interface for each link type, in front of the first packet that has it, with
 snap length 0 (none) and a clock of nanoseconds. A packet's number in the input is its epb_packetid.

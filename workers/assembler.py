@@ -21,6 +21,7 @@ class Origin(NamedTuple):
 
 
 Span: TypeAlias = tuple[int, int]
+"""Offset of the first byte, offset behind the last one."""
 
 
 class Assembler:

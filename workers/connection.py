@@ -3,7 +3,7 @@
 Knows: which packets belong to this connection, when it is closed, when a SYN opens the next one.
 Does not know: other connections, byte ranges (direction.py), batches.
 Invariant: a SYN opens a new connection on a tuple in use only if it brings another initial sequence
-number and the old connection is closed, or once its SYN-ACK acknowledges that number (DESIGN 4).
+number and the old connection is closed, or once its SYN-ACK acknowledges that number.
 """
 
 from __future__ import annotations

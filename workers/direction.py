@@ -12,11 +12,11 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from workers.assembler import Assembler, Origin
+from workers.assembler import Assembler, Origin, Span
 from workers.contract import ACK, SYN, GapReason
 from workers.events import Events
 from workers.limits import Limits
-from workers.overlap import POLICIES, Queue, Span, Verdict
+from workers.overlap import POLICIES, Queue, Verdict
 from workers.seq import MASK, distance
 
 # State bits of a direction.
@@ -178,14 +178,20 @@ class Direction:
         self.state |= BASED | WINDOW
         self.window_count, self.window_clock = count, clock
 
+    def unsettled(self, count: int, clock: int, limits: Limits) -> bool:
+        """Whether it began midstream and the reorder window behind that is not over: its start may move down."""
+        return bool(
+            self.state & WINDOW
+            and count - self.window_count < limits.reorder_packets
+            and clock - self.window_clock < limits.reorder_ns
+        )
+
     def may_begin_at(self, offset: int, segment: Segment, count: int, limits: Limits) -> bool:
         """Whether a midstream start may still move down to ``offset``."""
         part = self.detail.parts[0]
         return bool(
-            self.state & WINDOW
+            self.unsettled(count, segment.clock, limits)
             and self.detail.ranges.floor is None
-            and count - self.window_count < limits.reorder_packets
-            and segment.clock - self.window_clock < limits.reorder_ns
             and part.holes + self.origin - offset <= limits.hole_bytes
         )
 
@@ -208,6 +214,12 @@ class Direction:
             self.next = offset = 0
             self.detail.parts[0] = Part(0, 0, 0)
         self.origin = offset
+
+    @property
+    def bottom(self) -> int:
+        """The lowest offset that is still taken."""
+        floor = self.detail.ranges.floor
+        return self.origin if floor is None else floor
 
     # Payload
 
@@ -238,8 +250,7 @@ class Direction:
 
     def _below(self, offset: int, segment: Segment, count: int, limits: Limits, out: Events) -> int:
         """How many leading bytes lie below the stream's start; 0 when the start moves down to them."""
-        floor = self.detail.ranges.floor
-        bottom = self.origin if floor is None else floor
+        bottom = self.bottom
         if offset >= bottom:
             return 0
         if segment.missing < segment.size and self.may_begin_at(offset, segment, count, limits):

@@ -1,4 +1,4 @@
-"""Every limit of the reassembly, with its unit, its default, and what happens at it.
+"""Every limit of the reassembly and of what reads its streams, with its unit, its default, and what happens at it.
 
 Knows: numbers, and the name of the overlap policy, which whoever judges a segment needs beside them.
 Does not know: who enforces them.

@@ -19,8 +19,7 @@ from enum import IntEnum
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-Span: TypeAlias = tuple[int, int]
-"""Offset of the first byte, offset behind the last one."""
+from workers.assembler import Span
 
 PolicyName: TypeAlias = Literal["first", "last", "bsd", "linux", "solaris"]
 

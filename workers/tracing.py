@@ -175,10 +175,9 @@ def _step(
 ) -> Step:  # fmt: skip
     """What became of ``segment``; ``connection`` as it left it, ``events`` the rows that it made."""
     mine, peer = connection.sides[segment.side], connection.sides[1 - segment.side]
-    stream, ranges = mine.stream, mine.detail.ranges
+    stream, floor = mine.stream, mine.bottom
     seq = (segment.seq + 1 if segment.flags & SYN else segment.seq) & MASK
     offset = mine.offset_of(seq) if mine.state & dr.BASED else None
-    floor = mine.origin if ranges.floor is None else ranges.floor
     rows = {name: [row for row in events.get(name, ()) if row[0] == stream] for name in TELLING}
     first = connection.sides[connection.first_side]
     other = connection.sides[1 - connection.first_side]
@@ -198,7 +197,7 @@ def _step(
         acked=acked,
         lacking=0 if acked is None else _lacking(acked, peer),
         origins=(first.origin, other.origin),
-        settled=all(_settled(side, connection.count, segment.clock, limits) for side in connection.sides),
+        settled=not any(side.unsettled(connection.count, segment.clock, limits) for side in connection.sides),
     )  # fmt: skip
 
 
@@ -218,10 +217,3 @@ def _lacking(acked: int, peer: Direction) -> int:
     """How far an acknowledgement is ahead of all that was seen to be sent; a FIN counts as one byte."""
     ahead = acked - (max(peer.end, peer.fin) if peer.state & dr.ENDED else peer.end)
     return ahead if ahead > 1 else 0
-
-
-def _settled(side: Direction, count: int, clock: int, limits: Limits) -> bool:
-    """Whether the start of a direction can no longer move."""
-    return not side.state & dr.WINDOW or (
-        count - side.window_count >= limits.reorder_packets or clock - side.window_clock >= limits.reorder_ns
-    )

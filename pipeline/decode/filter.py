@@ -17,12 +17,12 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from pipeline.decode.link import AF_INET6, ETHERNET, LOOP, NULL, RAW
+from pipeline.decode.link import AF_INET6, ATM_LLC, ETHERNET, LOOP, NULL, RAW, RAW_AS_WRITTEN
 from pipeline.errors import UsageError
 from pipeline.source.records import Records
 from workers.contract import U8, Bools
 
-_DLT: Final = {RAW: 12, NULL: LOOP, 14: 12, 100: 11}
+_DLT: Final = {NULL: LOOP, ATM_LLC: 11, **dict.fromkeys((RAW, *RAW_AS_WRITTEN), 12)}
 """What libpcap on Linux calls a link type, where that is another number or we say it otherwise."""
 
 _NO_FILTERING: Final = ("unknown data link type", "link-layer type filtering not implemented")

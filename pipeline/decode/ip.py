@@ -19,6 +19,7 @@ from pipeline.decode.packets import (
     IPV4,
     IPV6,
     Addresses,
+    Headers,
     Layers,
     Packets,
     chosen,
@@ -89,14 +90,10 @@ def ipv4(slab: U8, packets: Packets, layers: Layers) -> Datagrams:
         _verify(slab, packets, size, why)
     why[packets.at + size > packets.stop] = Reason.IP_TRUNCATED
     why[(first < 0x45) | (first > 0x4F) | ((total < size) & (total != 0))] = Reason.IP_BAD_HEADER
-    _note(packets, why, layers)
     end = _shorter(packets, total, packets.at + total)
+    _note(packets, why, layers)
     packets = packets._replace(at=body, end=end, net=packets.net + np.uint64(4))
-    kept = passing(packets, why, layers.verdict)
-    inside = None
-    if kept is not None:
-        inside = _inside(packets, protocol, why)
-        packets, header = chosen(packets, kept), header[kept]
+    packets, header, inside = _parted(packets, header, protocol, why, layers)
     source, destination = u32(header, 12).astype(np.uint64), u32(header, 16).astype(np.uint64)
     high = np.zeros(header.size, np.uint64)
     return Datagrams(packets, Addresses(high, source, high, destination), inside)
@@ -121,20 +118,25 @@ def ipv6(slab: U8, packets: Packets, layers: Layers) -> Datagrams:
     why[u8(header, 0) >> 4 != 6] = Reason.IP_BAD_HEADER
     _note(packets, why, layers)
     packets = packets._replace(at=body, end=end, net=packets.net + np.uint64(6))
-    kept = passing(packets, why, layers.verdict)
-    inside = None
-    if kept is not None:
-        inside = _inside(packets, protocol, why)
-        packets, header = chosen(packets, kept), header[kept]
-    return Datagrams(
-        packets, Addresses(u64(header, 8), u64(header, 16), u64(header, 24), u64(header, 32)), inside
-    )  # fmt: skip
+    packets, header, inside = _parted(packets, header, protocol, why, layers)
+    addresses = Addresses(u64(header, 8), u64(header, 16), u64(header, 24), u64(header, 32))
+    return Datagrams(packets, addresses, inside)
 
 
 def _shorter(packets: Packets, declared: U16, end: I64) -> I64:
     """Where the datagram ends: ``end``, but never beyond the layer around it, and with it where 0 is declared."""
     end[declared == 0] = np.iinfo(np.int64).max
     return np.minimum(end, packets.end)
+
+
+def _parted(
+    packets: Packets, header: Headers, protocol: U8, why: U8, layers: Layers
+) -> tuple[Packets, Headers, Packets | None]:  # fmt: skip
+    """What may be segments, with their IP headers, and the datagrams in which a packet may be."""
+    kept = passing(packets, why, layers.verdict)
+    if kept is None:
+        return packets, header, None
+    return chosen(packets, kept), header[kept], _inside(packets, protocol, why)
 
 
 def _inside(packets: Packets, protocol: U8, why: U8) -> Packets | None:

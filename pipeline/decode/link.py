@@ -32,6 +32,7 @@ from pipeline.decode.packets import (
     drop,
     gather,
     joined,
+    judged,
     u8,
     u16,
     u32,
@@ -182,9 +183,9 @@ def nflog(slab: U8, packets: Packets, layers: Layers) -> Packets:
         if not left.size:
             break
     why[left] = Reason.OTHER_NETWORK_PROTOCOL
-    layers.verdict[packets.row[why != 0]] = why[why != 0]
-    packets = packets._replace(at=at, end=end, stop=np.minimum(packets.stop, end))
-    return chosen(packets._replace(kind=np.full_like(packets.kind, BY_NIBBLE)), np.flatnonzero(why == 0))
+    kind = np.full_like(packets.kind, BY_NIBBLE)
+    packets = packets._replace(at=at, end=end, stop=np.minimum(packets.stop, end), kind=kind)
+    return judged(packets, why, layers.verdict)
 
 
 def _tlv(slab: U8, at: I64) -> tuple[I64, U16]:

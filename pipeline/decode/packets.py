@@ -83,7 +83,7 @@ def bounded(packets: Packets, size: U16) -> Packets:
 
 
 def passing(packets: Packets, why: U8, verdict: U8) -> I64 | None:
-    """Judges packets by ``why`` (n,): a reason other than TCP goes to ``verdict``, a column of Records.
+    """Judges packets by ``why`` (n,), the reason that their IP or TCP header gives: ``verdict`` becomes it.
 
     Returns the indices of the packets that go on, or None when all do.
     """
@@ -98,6 +98,15 @@ def drop(packets: Packets, bad: Bools, why: Reason, verdict: U8) -> Packets:
     if not bad.any():
         return packets
     verdict[packets.row[bad]] = why
+    return chosen(packets, np.flatnonzero(~bad))
+
+
+def judged(packets: Packets, why: U8, verdict: U8) -> Packets:
+    """The packets without a reason in ``why`` (n,); it is the others' verdict. Of those that go on nothing is said."""
+    bad = why != 0
+    if not bad.any():
+        return packets
+    verdict[packets.row[bad]] = why[bad]
     return chosen(packets, np.flatnonzero(~bad))
 
 
@@ -174,21 +183,43 @@ def without_vlans(net: U64, more: U64) -> tuple[U64, U64]:
     for row in rows.tolist():  # few have overlays and want no VLANs
         low, high = int(net[row]), int(more[row])
         kept = marks = count = place = 0
-        slots, taken = low >> 8 & (1 << 48) - 1 | high << 48, low >> 4 & 15
+        slots, taken = _slots_of(low | high << 64), low >> 4 & 15
         while place < taken:
             if overlay := low >> 56 + place & 1:
                 kept |= (slots >> 12 * place & 0xFFFFFF) << 12 * count
                 marks |= (low >> 56 + place & 3) << count
                 count += 2
             place += 1 + overlay
-        plain[row] |= np.uint64(count << 4 | (kept & (1 << 48) - 1) << 8 | marks << 56)
+        plain[row] |= np.uint64(count << 4 | (kept & _LOW_SLOTS) << 8 | marks << 56)
         rest[row] = kept >> 48
     return plain, rest
+
+
+def networks(net: int, more: int) -> int:
+    """The networks of a packet as one number: Key.NET without the version, and Key.MORE above it."""
+    return net & ~15 | more << 64
+
+
+def joined_networks(before: int, behind: int) -> int:
+    """``behind`` inside of ``before``, both as of ``networks``. Slots beyond the eighth are left out."""
+    if not before or not behind:
+        return before | behind
+    count, more = before >> 4 & 15, behind >> 4 & 15
+    slots = _slots_of(before) | _slots_of(behind) << 12 * count
+    marks = (before >> 56 & 0xFF | (behind >> 56 & 0xFF) << count) & 0xFF
+    high = slots >> 48 & _LOW_SLOTS
+    return min(count + more, SLOTS) << 4 | (slots & _LOW_SLOTS) << 8 | marks << 56 | high << 64
+
+
+def _slots_of(network: int) -> int:
+    """The slots of a ``networks``, the outermost in the lowest bits."""
+    return network >> 8 & _LOW_SLOTS | network >> 64 << 48
 
 
 SLOTS: Final = 8
 _IN_NET: Final = np.uint64(4)
 _WIDTH: Final = np.uint64(12)
+_LOW_SLOTS: Final = (1 << 48) - 1  # those that Key.NET has
 
 
 def _slots(packets: Packets) -> U64:

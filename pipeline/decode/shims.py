@@ -23,6 +23,7 @@ from pipeline.decode.packets import (
     bounded,
     drop,
     gather,
+    judged,
     u16,
     u32,
     version,
@@ -77,7 +78,7 @@ def mpls(slab: U8, packets: Packets, layers: Layers) -> Packets:
             break
     why[left] = Reason.TOO_DEEP
     why[(why == 0) & (at >= packets.stop)] = Reason.FRAME_TRUNCATED
-    packets = _passed(packets._replace(at=at), why, layers)
+    packets = judged(packets._replace(at=at), why, layers.verdict)
     first = version(slab, packets.at)
     kind = ip_kinds(first)
     for skip in (0, 4):  # a control word's first nibble is 0 (RFC 4385), and so may be an address'
@@ -157,11 +158,3 @@ def plausible(kind: U16, nibble: U8) -> Bools:
         for known in (ARP, PPPOE, *TAGS, *MPLS):
             good |= kind == known
     return good
-
-
-def _passed(packets: Packets, why: U8, layers: Layers) -> Packets:
-    """The packets without a reason; those of the others are noted."""
-    if not why.any():
-        return packets
-    layers.verdict[packets.row] = why
-    return Packets._make(column[why == 0] for column in packets)

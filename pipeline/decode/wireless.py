@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.decode.packets import LLC, WLAN, WLAN_PADDED, Layers, Packets, byte, drop, gather, u8
+from pipeline.decode.packets import LLC, WLAN, WLAN_PADDED, Layers, Packets, byte, chosen, drop, gather, only, u8
 from pipeline.decode.reasons import Reason
 from workers.contract import I64, U8, U32, Bools
 
@@ -29,7 +29,7 @@ def radiotap(slab: U8, packets: Packets, layers: Layers) -> Packets:
     layers.verdict[packets.row[cut]] = Reason.FRAME_TRUNCATED
     layers.verdict[packets.row[~known]] = Reason.OTHER_NETWORK_PROTOCOL
     kept = np.flatnonzero(known & ~cut)
-    packets, size = Packets._make(column[kept] for column in packets), size[kept]
+    packets, size = chosen(packets, kept), size[kept]
     kind = np.where(_is_padded(slab, packets.at, size), WLAN_PADDED, WLAN).astype(np.uint16)
     return packets._replace(at=packets.at + size, kind=kind)
 
@@ -89,5 +89,4 @@ def _wlan(slab: U8, packets: Packets, layers: Layers, *, padded: bool) -> Packet
     packets = packets._replace(at=packets.at + size, kind=np.full_like(packets.kind, LLC))
     layers.verdict[packets.row[cut]] = Reason.FRAME_TRUNCATED
     layers.verdict[packets.row[other]] = Reason.OTHER_NETWORK_PROTOCOL
-    kept = ~(other | cut)
-    return packets if kept.all() else Packets._make(column[kept] for column in packets)
+    return only(packets, ~(other | cut))

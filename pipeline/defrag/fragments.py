@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.decode.kernels import decode
 from pipeline.decode.link import ETHERNET
-from pipeline.decode.packets import Notes, without_vlans
+from pipeline.decode.packets import Notes, joined_networks, networks, without_vlans
 from pipeline.decode.reasons import Reason
 from pipeline.source.records import Records
 from workers.contract import I64, U8
@@ -28,10 +28,6 @@ _AUTHENTICATION: Final = 51
 _EXTENSIONS: Final = frozenset({0, 43, _AUTHENTICATION, 60, 135, 139, 140})
 _MORE_4: Final = 0x2000
 _NETWORK: Final = 14  # bytes of the number for a packet's networks
-_VERSION: Final = 15  # bits of Key.NET
-_SLOT: Final = 12
-_SLOTS: Final = 8
-_IN_NET: Final = (1 << 4 * _SLOT) - 1
 
 
 class Fragment(NamedTuple):
@@ -167,23 +163,3 @@ def _ipv6(frame: bytes, at: int, stop: int, end: int, where: int) -> _Fields | R
     body += 8
     key = b"\6" + where.to_bytes(_NETWORK, "big") + addresses + identification
     return key, addresses, following, fragment & 0xFFF8, end - body, bool(fragment & 1), body
-
-
-def networks(net: int, more: int) -> int:
-    """The networks of a packet as one number: Key.NET without the version, and Key.MORE above it."""
-    return net & ~_VERSION | more << 64
-
-
-def joined_networks(before: int, behind: int) -> int:
-    """``behind`` inside of ``before``. Slots beyond the eighth are left out."""
-    if not before or not behind:
-        return before | behind
-    count, more = before >> 4 & 15, behind >> 4 & 15
-    slots = _slots(before) | _slots(behind) << _SLOT * count
-    marks = (before >> 56 & 0xFF | (behind >> 56 & 0xFF) << count) & 0xFF
-    high = slots >> 4 * _SLOT & _IN_NET
-    return min(count + more, _SLOTS) << 4 | (slots & _IN_NET) << 8 | marks << 56 | high << 64
-
-
-def _slots(network: int) -> int:
-    return network >> 8 & _IN_NET | network >> 64 << 4 * _SLOT

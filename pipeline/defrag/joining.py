@@ -14,11 +14,11 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.decode.kernels import Decoded, decode
 from pipeline.decode.link import RAW
-from pipeline.decode.packets import without_vlans
+from pipeline.decode.packets import joined_networks, networks, without_vlans
 from pipeline.decode.reasons import Reason
 from pipeline.defrag.amended import Amended
 from pipeline.defrag.datagram import Datagram
-from pipeline.defrag.fragments import Fragment, Origin, joined_networks, networks, read_fragments
+from pipeline.defrag.fragments import Fragment, Origin, read_fragments
 from pipeline.defrag.table import GivenUp, Table
 from pipeline.errors import OutputError
 from pipeline.memory import Memory, nothing_spooled, places

@@ -3,7 +3,7 @@
 Knows: how a report becomes the Config of its run, where its captures are, which packets are of the same tuple.
 Does not know: words, output.
 Invariant: what is told is what the run did: packet numbers, offsets and counts are those of its report, as long
-as the captures are the same (``Replay.warnings`` says what is known to differ).
+as the captures are the same (``locate`` says what is known to differ).
 
 All packets are read and decoded, since numbers and the packet clock depend on all; only those of the tuple are
 reassembled. Which connections a run forgot at its limit depends on all traffic too: see ``_make_room``.
@@ -11,7 +11,6 @@ reassembled. Which connections a run forgot at its limit depends on all traffic 
 
 from __future__ import annotations
 
-import gc
 import shlex
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
@@ -155,10 +154,9 @@ class Replay:
         self._dropped: list[Dropped] = []
         self._tracer = Tracer(config.limits, self._told, append=config.append)
 
-    def run(self, *, evicted: bool) -> Capture:
-        """Read all. ``evicted``: the run forgot connections at its limit. The Capture has the facts."""
+    def run(self, *, evicted: bool) -> None:
+        """Read all. ``evicted``: the run forgot connections at its limit."""
         spool = Spool(None, self._config.spool_bytes)
-        collecting = gc.isenabled()
         try:
             capture = Capture(self._config, 1, spool)
             memory = Memory(self._config, spool.view, keep=4)
@@ -166,12 +164,9 @@ class Replay:
                 self._batch(dealt, memory, evicted=evicted)
                 dealt.drop()
         finally:
-            if collecting:
-                gc.enable()
             spool.close()
         for _ in self._tracer.finish():
             pass
-        return capture
 
     def _batch(self, dealt: Dealt, memory: Memory, *, evicted: bool) -> None:
         if self._config.verify_checksums:

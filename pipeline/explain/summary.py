@@ -73,7 +73,7 @@ class Account:
     def origin(self) -> int:
         """Offset of the first byte of its file."""
         assert self.ending is not None
-        return self.ending.closed.origin  # type: ignore[return-value]
+        return int(self.ending.closed.origin)
 
     def size(self) -> int:
         """Bytes of its files, holes between them included."""

@@ -19,11 +19,10 @@ from pipeline.explain.summary import Account
 from pipeline.explain.words import GAPS, Places, flags, said
 from pipeline.report.text import timestamps
 from workers.contract import FIN, GapReason
-from workers.limits import Limits
+from workers.limits import SECOND, Limits
 from workers.tracing import COUNTS, Ending, Gap, Step, Told
 
 _LINE: Final = "{:>10} {:>15} {} {:<4} {:>10} {:>13} {:>6}  {}"
-_SECOND: Final = 1_000_000_000
 _FRACTION: Final = 9
 
 
@@ -160,7 +159,7 @@ class Teller:
             self._say(f"times count from {timestamps([time])[0] or time}; offsets are those of the stream's file")
             self._say(_LINE.format("packet", "time", " ", "", "sequence", "offset", "size", "what was done with it"))
         sign, past = ("-", self._first - time) if time < self._first else ("", time - self._first)
-        stamp = f"{sign}{past // _SECOND}.{past % _SECOND:0{_FRACTION}}"
+        stamp = f"{sign}{past // SECOND}.{past % SECOND:0{_FRACTION}}"
         place = "" if offset is None else f"{offset:,}"
         self._say(_LINE.format(packet, stamp, "<" if direction else ">", bits, seq, place, size, text))
 

@@ -3,9 +3,8 @@
 Knows: indexes, mapped fragments, which stream gets a name that several would like.
 Does not know: what rows, head and tail say.
 Invariant: the report appears under its name only when it is whole, and of each stream every serial stands
-in it once. Memory holds the index (under 100
-bytes a row); rows go from the page cache to the report without passing through here, but for those
-whose name is settled.
+in it once. Memory holds the index (under 100 bytes a row); rows go from the page cache to the report without passing
+through here, but for those whose name is settled.
 
 Names. With a coarse ``-F`` several streams would like one name. Each is written as ``NAME~ID``, and at
 the end the lowest stream of each name gets ``NAME``: ``plain_streams`` says which, the caller renames

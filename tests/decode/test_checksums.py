@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decode.checksums import wrong_headers
@@ -16,6 +16,7 @@ from tests import build as b
 from tests.decode import layers as t
 from tests.decode import oracle
 from tests.decode.shapes import ALL, V4, Case, as_told, laid_out
+from tests.effort import examples
 
 SRC, DST = "10.0.0.1", "10.0.0.2"
 SRC6, DST6 = "2001:db8::1", "2001:db8::2"
@@ -84,7 +85,7 @@ def test_nothing_is_verified_unless_asked() -> None:
 @given(
     st.lists(st.tuples(st.binary(max_size=70), st.booleans(), st.integers(0, 200)), max_size=8), st.binary(max_size=3)
 )
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_sums_of_a_batch(made: list[tuple[bytes, bool, int]], gap: bytes) -> None:
     """Packets with right and wrong sums, and cut ones, in one batch: as the twin adds them up."""
     cases = []
@@ -101,7 +102,7 @@ def test_every_shape() -> None:
 
 
 @given(st.binary(min_size=40, max_size=80), st.integers(0, 3), st.integers(1, 9))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_sum_of_a_header(data: bytes, before: int, words: int) -> None:
     """A header's sum is that of its words and of nothing beside them."""
     size = words * 4

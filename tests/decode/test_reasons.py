@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pipeline.decode.reasons import Reason, group
 
-TERMS = {"sharded", "malformed", "not_ip", "not_tcp", "fragments_held", "filtered"} | {
-    "fragments_merged", "fragments_expired", "fragments_refused",
+TERMS = {
+    "sharded", "malformed", "not_ip", "not_tcp", "filtered",
+    "fragments_merged", "fragments_held", "fragments_expired", "fragments_refused",
 }  # fmt: skip
 
 

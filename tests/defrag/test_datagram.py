@@ -8,13 +8,14 @@ from typing import TypeAlias
 
 import dpkt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.defrag.datagram import Datagram, Outcome
 from tests.build import internet_sum
 from tests.defrag.fragmented import cut, fragment
 from tests.defrag.oracle import ByteMap
+from tests.effort import examples
 
 BODY = bytes(i % 251 + 1 for i in range(4096))
 
@@ -53,7 +54,7 @@ def steps(draw: st.DrawFn) -> list[Step]:
 seen: Counter[str] = Counter()
 
 
-@settings(max_examples=600)
+@examples(250)
 @given(st.sampled_from([4, 4, 6]), steps())
 def _agree(version: int, given_steps: list[Step]) -> None:
     ours, theirs = Datagram(), ByteMap(version)

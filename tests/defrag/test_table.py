@@ -87,6 +87,18 @@ def test_expiry(version: int) -> None:
     assert told(table) == [(4, HELD)]
 
 
+def test_versions_expire_apart() -> None:
+    """The shorter time of IPv4 is over when it is, whatever waits longer beside it."""
+    table = Table(PLENTY)
+    for packet, version, second in ((1, 6, 0), (2, 4, 0), (3, 4, 20)):
+        table.add(one_of(packet, version=version, identification=packet, second=second))
+    found = []
+    for packet, second in enumerate((31, 51, 61), 4):
+        table.add(one_of(packet, identification=packet, second=second))
+        found.append(told(table))
+    assert found == [[(2, EXPIRED)], [(3, EXPIRED)], [(1, EXPIRED)]]
+
+
 def test_expired_or_held_at_the_end() -> None:
     """What waits when the input ends is expired if its time is over by then, and held if not."""
     table = Table(PLENTY)
@@ -104,6 +116,7 @@ def test_the_oldest_goes_first() -> None:
     for each in frames:
         assert table.add(each) == (HELD, None)
     assert told(table) == [(1, EVICTED)]
+    assert table.held == 3 * size + sum(len(each.frame) for each in frames[1:])
     assert table.add(one_of(5, identification=3, first=False))[0] is MERGED
     table.add(one_of(6, identification=6))
     assert told(table) == []

@@ -46,6 +46,10 @@ OPTIONS: Final = (
     ("--strict", "-T"),
     ("-F", "%A/%b-%V", "-md5"),
     ("-md5", "--end", "2021-05-03T00:00:10", "tcp or ip6"),
+    ("-a", "-e", "http", "-e", "smtp", "-md5"),
+    ("-a", "--overlap", "linux", "--batch-packets", "7"),
+    ("-e", "http", "-R", "-C", "3000", "--overlap", "last"),
+    ("-c", "-a"),
 )
 """Words of a run. What is written besides the streams goes into the output folder."""
 

@@ -1,4 +1,5 @@
-"""What captures are made wrong of: all that goes wrong on a network, every packet shape, fragments, real traffic.
+"""What captures are made wrong of: all that goes wrong on a network, every packet shape, fragments, protocols that are
+read, real traffic.
 
 Knows: builders, the shared captures where there are any. Does not know: what becomes of them.
 Invariant: the same captures in the same order, every time; the shared ones are the last.
@@ -18,6 +19,7 @@ from tests.decode.shapes import ALL
 from tests.rough import Rough
 from tests.shared import SHARED
 from tests.source.reading import snoop_bytes
+from tests.test_analysis_runs import packets as http
 
 MOST_SHARED = 400_000
 """Bytes of a shared capture that is used: a run of a larger one says no more and takes longer."""
@@ -46,6 +48,9 @@ def made() -> dict[str, bytes]:
         "raw.pcap": b.pcap_bytes(raw, link=b.LINK_RAW),
         "fragments.pcap": b.pcap_bytes(_fragments(plain)),
         "wrapping.pcap": b.pcap_bytes(_around_the_circle()),
+        "http.pcap": b.pcap_bytes(http(step=11)),
+        "http-few.pcap": b.pcap_bytes(http(step=13)),
+        "smtp.pcap": b.pcap_bytes(b.Conversation(server=("10.0.0.2", 25)).packets(_MAIL)),
     }
 
 
@@ -73,6 +78,14 @@ def _around_the_circle() -> list[b.Packet]:
     talk = b.Conversation(isn=(2**32 - 300, 2**31 - 300))
     packets = talk.packets([(0, bytes(range(33, 120)) * 10), (1, b"x" * 5000), (0, b"y" * 4000)])
     return b.disturb(packets, random.Random(5), reorder=0.2, duplicate=0.2, lose=0.05)
+
+
+_MAIL = [
+    (1, b"220 here\r\n"), (0, b"EHLO there\r\n"), (1, b"250-here\r\n250 CHUNKING\r\n"), (0, b"MAIL FROM:<a@b>\r\n"),
+    (1, b"250 ok\r\n"), (0, b"RCPT TO:<c@d>\r\n"), (1, b"250 ok\r\n"), (0, b"DATA\r\n"), (1, b"354 go on\r\n"),
+    (0, b"Subject: x\r\n\r\n" + b"..stuffed\r\n" * 300 + b".\r\n"), (1, b"250 ok\r\n"), (0, b"QUIT\r\n"),
+    (1, b"221 bye\r\n"),
+]  # fmt: skip
 
 
 @functools.cache

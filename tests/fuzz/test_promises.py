@@ -29,7 +29,7 @@ def check(numbers: range, folder: Path, *, real: bool) -> None:
 
 def test_mutated_captures(tmp_path: Path) -> None:
     """Any capture, any options: status 0 or 3, in time, in its folder, in bounds, with a report that can be read."""
-    check(range(100), tmp_path, real=False)
+    check(range(50), tmp_path, real=False)
 
 
 @pytest.mark.slow
@@ -67,10 +67,10 @@ def test_mutations_damage_some_and_leave_some() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(promises, "run_here", counted)
-        for number in range(60):
+        for number in range(40):
             assert outcome(case(9, number, real=False), timer=ITIMER_PROF) is None
-    assert statuses[0] >= 10
-    assert statuses[3] >= 10
+    assert statuses[0] >= 8
+    assert statuses[3] >= 8
 
 
 # What breaks a promise is noticed

@@ -8,12 +8,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decode import kernels
 from pipeline.source.pcapng.reader import PcapngReader
 from pipeline.source.records import Records, Window
+from tests.effort import examples
 from tests.fuzz.found import REGRESSIONS
 from tests.fuzz.targets import decoding, reading, segments
 from tests.fuzz.targets.launch import by_chance
@@ -30,7 +31,7 @@ def try_some(module: ModuleType, runs: int, seed: int = 1) -> None:
         module.target(data)
 
 
-@pytest.mark.parametrize(("module", "runs"), [(decoding, 300), (reading, 300), (segments, 150)], ids=NAMES)
+@pytest.mark.parametrize(("module", "runs"), [(decoding, 120), (reading, 120), (segments, 60)], ids=NAMES)
 def test_by_chance(module: ModuleType, runs: int) -> None:
     """The seeds and what chance makes of them keep the target's promise."""
     try_some(module, runs)
@@ -77,7 +78,7 @@ def test_a_defect_is_noticed(
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=50)
+@examples(50)
 def test_any_bytes(data: bytes) -> None:
     """No input is too short or too odd for a target."""
     for module in TARGETS:
