@@ -1,7 +1,7 @@
 """The stages as processes: started, listened to, ended; the first that fails ends the run.
 
 Knows: which processes a run has, what their last words mean.
-Does not know: what they do (stages.py), how processes are made (supervise.py).
+Does not know: what they do (stages/), how processes are made (supervise.py).
 Invariant: when ``run_processes`` returns or raises, none of them is left, nor any socket.
 """
 
@@ -134,8 +134,9 @@ def _stages(config: Config, fragments: Sequence[Path], spool: Spool | None) -> I
 
     for n in range(config.workers):
         yield f"worker-{n}", partial(worker_stage, n, config)
-    from pipeline.stages.writer import writer_stage
+    from pipeline.stages.writer import import_all, writer_stage
 
+    import_all(config)
     for m in range(config.writers):
         yield f"writer-{m}", partial(writer_stage, m, config, fragments[m], spool)
 

@@ -27,6 +27,19 @@ _Apply: TypeAlias = Callable[[Happened], list[int]]
 """Does what a message says; gives the batches that a worker's share is written of by now, once for each worker."""
 
 
+def import_all(config: Config) -> None:
+    """What only some runs need, once for all writers: to be called before they are forked."""
+    if config.protocols:
+        import pipeline.writer.analysis.analyses
+        from workers.analyzers.protocols import protocol
+
+        for name in config.protocols:
+            protocol(name)
+    if config.protocols and not config.console:
+        import pipeline.report.derived
+        import pipeline.writer.findings.shelf  # noqa: F401 - each writer imports it again, and finds it
+
+
 def writer_stage(
     number: int, config: Config, fragment: Path, spool: Spool | None, wires: Wires, outbox: Outbox, _: Sender
 ) -> dict[str, Any]:

@@ -34,7 +34,7 @@ _MOST_FOLDERS: Final = 64
 """... of subfolders among them; a quarter of the limit where that is less."""
 _SPARE: Final = 40
 """Descriptors left to the rest of the process."""
-_MOST_PIECES: Final = 1024  # IOV_MAX
+_MOST_PIECES: Final = 1024  # of one call: IOV_MAX
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _AGAIN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -138,10 +138,15 @@ class Folder:
 
     def write(self, file: StoredFile, pieces: Sequence[Piece], size: int, offset: int) -> None:
         """Write the pieces, ``size`` bytes together, at ``offset``."""
+        if len(pieces) > _MOST_PIECES:
+            for low in range(0, len(pieces), _MOST_PIECES):
+                lot = pieces[low : low + _MOST_PIECES]
+                length = sum(map(len, lot))
+                self.write(file, lot, length, offset)
+                offset += length
+            return
         descriptor = file.descriptor if file.descriptor >= 0 else self.descriptor(file)
         try:
-            if len(pieces) > _MOST_PIECES:
-                pieces = [b"".join(pieces)]
             done = os.pwritev(descriptor, pieces, offset)
             if done < size:
                 rest = memoryview(b"".join(pieces))

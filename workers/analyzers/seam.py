@@ -57,8 +57,7 @@ class Content(typing.Protocol):
         ``facts`` go into its records beside those of the exchange."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(NamedTuple):
     """Something that has content: the body of a message, a mail."""
 
     side: int
@@ -71,8 +70,7 @@ class Entity:
     boundary: bytes = b""  # of multipart/form-data: the object is split into its parts
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """A request with its answer, or one of them alone; a mail. Told when nothing more will be known of it."""
 
     facts: Mapping[str, Fact]  # into the record of each of its contents: method, url, status ...

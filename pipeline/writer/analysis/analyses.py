@@ -129,7 +129,8 @@ class Analyses:
             self._rows = data.offset.tolist(), data.size.tolist(), data.packet.tolist(), data.time.tolist()
         offsets, sizes, packets, times = self._rows
         rows = offsets[low:high], sizes[low:high], packets[low:high], times[low:high]
-        side = analysis.side(number)
+        side = analysis.sides[number & 1]
+        assert side is not None, "a direction that was not opened"
         if analysis.stale:
             side.note(rows)
             return

@@ -94,10 +94,11 @@ class Analysis:
                 self._feed()
                 if self._analyzer is not None:
                     break
+        claimed = self._claimed
         for side in self.sides:
             if side is not None:
-                side.pause(fed=self._claimed or self.stale)
-        return not self._nobodys()
+                side.pause(fed=claimed or self.stale)
+        return claimed or not self._nobodys()
 
     def close(self) -> tuple[str, tuple[Mapping[str, int], Mapping[str, int]]] | None:
         """The connection is over: feed the rest. What protocol it was, and what was counted; None: nobody's."""
@@ -225,12 +226,12 @@ class Analysis:
         while going:
             moved = left = False
             for number, side in enumerate(self.sides):
-                more = side is not None and side.verdict is not None and side.fed < side.stop
-                if more and side is not None:
-                    moved = self._push(analyzer, number, side) or moved
+                more = False
+                if side is not None and side.verdict is not None and side.fed < (stop := side.stop):
+                    moved = self._push(analyzer, number, side, stop) or moved
                     if self._analyzer is None:
                         return
-                    more = side.fed < side.stop
+                    more = side.fed < stop
                 if not more and self.closing and not self._ended[number]:
                     more = not analyzer.wants(number)
                     if not more:
@@ -252,9 +253,9 @@ class Analysis:
             return False
         return True
 
-    def _push(self, analyzer: Analyzer, number: int, side: Side) -> bool:
-        """All that a direction has and the analyzer wants. False: that is nothing."""
-        stop, moved = side.stop, False
+    def _push(self, analyzer: Analyzer, number: int, side: Side, stop: int) -> bool:
+        """All that a direction has up to ``stop`` and the analyzer wants. False: that is nothing."""
+        moved = False
         while side.fed < stop and analyzer.wants(number):
             if not side.begun:
                 side.begun = True

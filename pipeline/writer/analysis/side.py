@@ -203,8 +203,8 @@ class Side:
     @property
     def stop(self) -> int:
         """All below can be fed."""
-        reach = self.coverage.reach
-        return reach if self._cap is None else min(reach, self.stream.origin + self._cap)
+        cap, reach = self._cap, self.coverage.reach
+        return reach if cap is None else min(reach, self.stream.origin + cap)
 
     def hole(self) -> int:
         """How many of the next bytes are missing."""

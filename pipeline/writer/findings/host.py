@@ -18,7 +18,7 @@ from pipeline.writer.closing import new_record
 from pipeline.writer.findings.ledger import Ledger, Numbers, Origin, file_name
 from pipeline.writer.findings.records import NO_EXCHANGE, record_of
 from pipeline.writer.findings.rendition import Rendition, Store
-from pipeline.writer.findings.waiting import Waiting
+from pipeline.writer.findings.waiting import NO_OBJECT, Over, Waiting, keep
 from pipeline.writer.folder import StoredFile
 from workers.analyzers.seam import Content, Entity, Exchange, Fact, Moment, Piece, Protocol
 from workers.contract import Completeness
@@ -67,7 +67,7 @@ class FindingsHost:
 
     def _start(self) -> None:
         self._texts: dict[tuple[int, str], _Text] = {}  # by side and kind
-        self._contents: dict[Content, Waiting] = {}  # those whose exchange was not told
+        self._contents: dict[Content, Over | Waiting] = {}  # those whose exchange was not told
         self._messages: list[tuple[int, int] | None] = [None, None]  # times of the first and the last, of each side
         self._voidable = False  # records were written
 
@@ -91,32 +91,52 @@ class FindingsHost:
 
     def begin(self, entity: Entity) -> Waiting:
         """See seam.py."""
-        ledger = self._ledger
-        number = ledger.file_number(entity.side, entity.kind) if self._files else 0
-        numbers = Numbers(number, ledger.number(entity.side) if self._lines is not None else 0)
-        content = Waiting(entity, numbers, ledger, self._store)
-        self._contents[content] = content
-        return content
+        return self._wait(entity, self._numbers(entity))
 
     def whole(
         self, entity: Entity, piece: Piece, offset: int, flags: Completeness, facts: Mapping[str, Fact]
-    ) -> Waiting:
+    ) -> Over | Waiting:
         """See seam.py."""
-        content = self.begin(entity)
-        content.whole(piece, offset, flags, facts)
+        ledger, numbers = self._ledger, self._numbers(entity)
+        if len(piece) and not (entity.boundary and numbers[1]):
+            first = ledger.connected.moment(entity.side, entity.offset)
+            found = keep(entity, numbers, ledger, self._store, first, piece, offset, flags, facts)
+            if found is not None:
+                over = NO_OBJECT
+                if found:
+                    over = Over(found)
+                    self._contents[over] = over
+                return over
+        content = self._wait(entity, numbers)
+        content.stop_waiting()  # it would only be tried again
+        content.data(piece)
+        content.end(offset, flags, facts)
+        return content
+
+    def _numbers(self, entity: Entity) -> Numbers:
+        """Those of the next entity of this side and kind."""
+        ledger, side = self._ledger, entity.side
+        count = ledger.file_number(side, entity.kind) if self._files else 0
+        return new_record(Numbers, (count, 0 if self._lines is None else ledger.number(side)))
+
+    def _wait(self, entity: Entity, numbers: Numbers) -> Waiting:
+        content = Waiting(entity, numbers, self._ledger, self._store)
+        self._contents[content] = content
         return content
 
     def exchange(self, exchange: Exchange) -> None:
         """See seam.py."""
-        asked, answered = exchange.began
-        if asked is not None:
-            self._note(exchange.side, asked.time)
-        if answered is not None:
-            self._note(1 - exchange.side, answered.time)
+        side, messages = exchange.side, self._messages
+        for moment in exchange.began:
+            if moment is not None:
+                time, seen = moment.time, messages[side]
+                messages[side] = (time, time) if seen is None else (seen[0], max(seen[1], time))
+            side = 1 - side
         for content in exchange.contents:
-            told = self._contents.pop(content)
-            if told.extracted:
-                self._tell(told, exchange)
+            if content is not NO_OBJECT:
+                told = self._contents.pop(content)
+                if told.extracted:
+                    self._tell(told, exchange)
         self._ledger.hand_over(_BUNCH)
 
     def count(self, side: int, name: str, amount: int = 1) -> None:
@@ -163,11 +183,6 @@ class FindingsHost:
         """What was counted of a direction."""
         return self._ledger.facts[side]
 
-    def _note(self, side: int, time: int) -> None:
-        """A message of that side began."""
-        seen = self._messages[side]
-        self._messages[side] = (time, time) if seen is None else (seen[0], max(seen[1], time))
-
     def _write(self, side: int, kind: str, text: _Text) -> Rendition:
         """Header blocks that can wait no longer go to their file, with all that will come."""
         stream = self._ledger.stream(side)
@@ -193,7 +208,7 @@ class FindingsHost:
             name = written.files[0].name
             ledger.row(name, kind, written.size, written.runs, origin, written.digests, serial=text.serial)
 
-    def _tell(self, content: Waiting, exchange: Exchange) -> None:
+    def _tell(self, content: Over | Waiting, exchange: Exchange) -> None:
         """The records of an entity's object, and of its parts'."""
         if self._lines is None:
             return

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pipeline.writer.analysis import Connected
 
 NO_FACTS: Final[Mapping[str, Fact]] = {}
-_NO_DIGESTS: Final[Mapping[str, str]] = {}
 
 _PACKED: Final = 512  # names of the journal that are packed together
 
@@ -81,7 +80,7 @@ class Ledger:
 
     def _start(self) -> None:
         self.made: dict[str, list[int]] = {}
-        """Files of each kind, and their bytes."""
+        """Files of each kind, and their bytes, of the rows that were handed over."""
         self.facts: tuple[dict[str, int], dict[str, int]] = ({}, {})
         """What is counted of each side."""
         self._objects = [0, 0]  # of each side, so far
@@ -129,14 +128,22 @@ class Ledger:
     ) -> str:  # fmt: skip
         """A file of bytes that are all there, and its row: ``digests`` are those of an object, which has no suffix.
         The name that it got. OutputError."""
-        store, size, stream = self._store, len(data), self._streams[origin.side] or self.stream(origin.side)
-        made = store.folder.store(name, stream.number, data, origin.last_ns)
+        side, place, length, first, last = origin
+        store, size, stream = self._store, len(data), self._streams[side] or self.stream(side)
+        number = stream.number
+        name = store.folder.store(name, number, data, last)
+        suffix, md5, sha256 = stream.provisional, None, None
         if digests is not None:
-            self.row(made, kind, size, [(0, size)], origin, digests, coding, flags, final=True)
-        else:
-            md5 = {"md5": md5_of(data)} if store.md5 else _NO_DIGESTS
-            self.row(made, kind, size, [(0, size)], origin, md5, coding, flags, serial=serial)
-        return made
+            suffix, md5, sha256 = "", digests["md5"], digests["sha256"]
+        elif store.md5:
+            md5 = md5_of(data)
+        if not serial:
+            serial = self._serials[side] = self._serials[side] + 1
+        self._rows.append(new_record(DerivedRecord, (
+            number, serial, name, suffix, size, [(0, size)], first, last, md5, sha256, kind, place, length, coding,
+            flags, NO_FACTS,
+        )))  # fmt: skip
+        return name
 
     def row(
         self, name: str, kind: str, size: int, runs: Sequence[tuple[int, int]], origin: Origin,
@@ -152,12 +159,6 @@ class Ledger:
             stream.number, serial, name, "" if final else stream.provisional, size, runs, first, last,
             digests.get("md5"), digests.get("sha256"), kind, place, length, coding, flags, facts,
         )))  # fmt: skip
-        self.remember(name)
-        made = self.made.get(kind)
-        if made is None:
-            made = self.made[kind] = [0, 0]
-        made[0] += 1
-        made[1] += runs[0][1] if len(runs) == 1 else sum([run[1] for run in runs])
 
     def count(self, side: int, name: str, amount: int = 1) -> None:
         """Add to the facts of a side."""
@@ -166,15 +167,24 @@ class Ledger:
 
     def hand_over(self, least: int = 1) -> None:
         """The rows so far are due, if there are so many of them."""
-        if len(self._rows) >= least:
-            self._voidable = True
-            self._add_rows(self._rows)
-            self._rows = []
+        rows = self._rows
+        if len(rows) < least:
+            return
+        for row in rows:
+            made = self.made.get(row.kind)
+            if made is None:
+                made = self.made[row.kind] = [0, 0]
+            made[0] += 1
+            made[1] += sum([length for _, length in row.runs])
+            self.remember(row.filename)
+        self._voidable = True
+        self._rows = []
+        self._add_rows(rows)
 
     # Taking back
 
     def remember(self, name: str) -> None:
-        """A file was made, and may have to go."""
+        """A file whose row was handed over may have to go."""
         self._journal.append(name)
         if len(self._journal) == _PACKED:
             self._packed.append(zlib.compress(os.fsencode("\0".join(self._journal)), 1))
@@ -195,3 +205,4 @@ class Ledger:
         for block in self._packed:
             yield from os.fsdecode(zlib.decompress(block)).split("\0")
         yield from self._journal
+        yield from [row.filename for row in self._rows]

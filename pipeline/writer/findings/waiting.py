@@ -7,8 +7,10 @@ it is too large to wait, where there is anything to be said of its coding, and w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
+from pipeline.errors import InternalError
 from pipeline.writer.closing import new_record
 from pipeline.writer.findings.content import Finding
 from pipeline.writer.findings.ledger import Ledger, Numbers, Origin, file_name
@@ -20,15 +22,49 @@ from workers.analyzers.seam import Entity, Fact, Moment, Piece
 from workers.contract import Completeness
 
 
+class Over:
+    """The Content (seam.py) of an entity that was told whole: nothing more may be told of it."""
+
+    __slots__ = ("extracted",)
+
+    def __init__(self, extracted: Sequence[Extracted]) -> None:
+        self.extracted = extracted
+        """Its object, if it is one."""
+
+    @property
+    def over(self) -> bool:
+        """Always so."""
+        return True
+
+    def data(self, piece: Piece) -> None:
+        """See seam.py."""
+        raise InternalError(f"{len(piece)} bytes of a content that is over")
+
+    def hole(self, size: int) -> None:
+        """See seam.py."""
+        raise InternalError(f"a hole of {size} bytes in a content that is over")
+
+    def end(self, offset: int, flags: Completeness, facts: Mapping[str, Fact]) -> None:
+        """See seam.py."""
+        raise InternalError(f"a content that is over ends again, at {offset}: {flags!r}, {facts}")
+
+    def abandon(self) -> None:
+        """There is nothing to remove."""
+
+
+NO_OBJECT: Final = Over(())
+"""The content of every entity of which nothing is left to be told."""
+
+
 class Waiting:
-    """The Content (seam.py) of an entity. OutputError of all that write."""
+    """The Content of an entity that comes in pieces. OutputError of all that write."""
 
     __slots__ = (
         "_entity", "_finding", "_first", "_held", "_ledger", "_numbers", "_store", "extracted", "over",
     )  # fmt: skip
 
     def __init__(self, entity: Entity, numbers: Numbers, ledger: Ledger, store: Store) -> None:
-        self.extracted: list[Extracted] = []
+        self.extracted: Sequence[Extracted] = ()
         """When it is over: the object, and those of its parts."""
         self.over = False
         self._entity = entity
@@ -38,6 +74,10 @@ class Waiting:
         self._first: Moment | None = None  # of the first byte
         self._held = bytearray()  # what waits
         self._finding = Finding(entity, numbers, ledger, store) if entity.boundary and numbers[1] else None
+
+    def stop_waiting(self) -> None:
+        """It is none of the simple ones, as is known already."""
+        self._finding = self._finding or self._hand_on()
 
     def data(self, piece: Piece) -> None:
         """See seam.py."""
@@ -55,17 +95,20 @@ class Waiting:
 
     def end(self, offset: int, flags: Completeness, facts: Mapping[str, Fact]) -> None:
         """See seam.py."""
-        if self._finding is None and self._held and self._keep(memoryview(self._held), offset, flags, facts):
-            self._let_go()
+        extracted: Sequence[Extracted] | None = None
+        if self._held and self._first is not None:
+            extracted = keep(
+                self._entity, self._numbers, self._ledger, self._store, self._first, memoryview(self._held),
+                offset, flags, facts,
+            )  # fmt: skip
+        if extracted is None:
+            finding = self._finding or self._hand_on()
+            finding.end(offset, flags, facts)
+            extracted = finding.extracted
         else:
-            self._end_finding(offset, flags, facts)
-
-    def whole(self, piece: Piece, offset: int, flags: Completeness, facts: Mapping[str, Fact]) -> None:
-        """All of it: ``data`` and ``end``."""
-        self._first = self._ledger.connected.moment(self._entity.side, self._entity.offset)
-        if self._finding is not None or not len(piece) or not self._keep(piece, offset, flags, facts):
-            (self._finding or self._hand_on()).data(piece)
-            self._end_finding(offset, flags, facts)
+            self._let_go()
+        self.extracted = extracted
+        self.over, self._finding = True, None
 
     def abandon(self) -> None:
         """Remove what there is of it; it is not over."""
@@ -87,49 +130,40 @@ class Waiting:
             finding.data(held)
         return finding
 
-    def _end_finding(self, offset: int, flags: Completeness, facts: Mapping[str, Fact]) -> None:
-        finding = self._finding or self._hand_on()
-        finding.end(offset, flags, facts)
-        self.extracted = finding.extracted
-        self.over, self._finding = True, None
 
-    def _keep(self, data: Piece, offset: int, flags: Completeness, facts: Mapping[str, Fact]) -> bool:
-        """Files, rows and the object of its bytes, of which there is one at least. False, and nothing is done: there is
-        more to be done than that."""
-        entity, ledger, store, first = self._entity, self._ledger, self._store, self._first
-        assert first is not None, "there is a first byte"
-        suffix, decoded = "", data
-        if entity.codings:
-            undone = at_once(entity.codings, data, store.limits)
-            if undone is None:
-                return False
-            suffix, decoded = undone
-        self.over = True
-        side, start, (count, number) = entity.side, entity.offset, self._numbers
-        time = ledger.connected.moment(side, max(offset - 1, start)).time
-        stream = ledger.stream(side)
-        origin = new_record(Origin, (side, start + stream.base, offset - start, first.time, time))
-        if count:
-            name = file_name(stream, entity.kind, count)
-            ledger.keep(name, entity.kind, data, origin, "", flags)
-            if suffix and decoded:
-                ledger.keep(name + suffix, entity.kind, decoded, origin, suffix[1:].lower(), flags)
-        if number:
-            coded = len(data) if suffix else None
-            self._make_object(decoded, suffix[1:].lower(), coded, origin, first.packet, flags, facts)
-        return True
+def keep(
+    entity: Entity, numbers: Numbers, ledger: Ledger, store: Store, first: Moment, data: Piece, offset: int,
+    flags: Completeness, facts: Mapping[str, Fact],
+) -> Sequence[Extracted] | None:  # fmt: skip
+    """Files and rows of an entity's bytes, of which there is one at least, and its object, if it is to be one.
 
-    def _make_object(
-        self, data: Piece, coding: str, coded_size: int | None, origin: Origin, packet: int, flags: Completeness,
-        facts: Mapping[str, Fact],
-    ) -> None:  # fmt: skip
-        entity, number = self._entity, self._numbers[1]
-        made, digests = None, {}
-        if data:
-            digests = {"md5": md5_of(data), "sha256": sha256_of(data)}
-            name = self._ledger.object_name(number, entity.name, entity.media_type)
-            made = self._ledger.keep(name, "object", data, origin, coding, flags, digests)
-        self.extracted.append(Extracted(
-            number, origin.side, made, origin.offset, origin.length, packet, entity.media_type,
-            detect(bytes(data[:HEAD])), len(data), coded_size, [coding] if coding else [], digests, flags, {**facts},
-        ))  # fmt: skip
+    ``first``: of its first byte; ``offset``: behind its last one. None, and nothing is done: there is more to be done
+    than that. OutputError."""
+    suffix, decoded = "", data
+    if entity.codings:
+        undone = at_once(entity.codings, data, store.limits)
+        if undone is None:
+            return None
+        suffix, decoded = undone
+    coding = suffix[1:].lower()
+    side, start, (count, number) = entity.side, entity.offset, numbers
+    time = ledger.connected.moment(side, offset - 1 if offset > start else start).time
+    stream = ledger.stream(side)
+    origin = new_record(Origin, (side, start + stream.base, offset - start, first.time, time))
+    if count:
+        name = file_name(stream, entity.kind, count)
+        ledger.keep(name, entity.kind, data, origin, "", flags)
+        if suffix and decoded:
+            ledger.keep(name + suffix, entity.kind, decoded, origin, coding, flags)
+    if not number:
+        return ()
+    made, digests = None, {}
+    if decoded:
+        digests = {"md5": md5_of(decoded), "sha256": sha256_of(decoded)}
+        name = ledger.object_name(number, entity.name, entity.media_type)
+        made = ledger.keep(name, "object", decoded, origin, coding, flags, digests)
+    return [Extracted(
+        number, side, made, origin.offset, origin.length, first.packet, entity.media_type,
+        detect(bytes(decoded[:HEAD])), len(decoded), len(data) if suffix else None, [coding] if coding else [],
+        digests, flags, {**facts},
+    )]  # fmt: skip

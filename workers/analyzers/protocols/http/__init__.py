@@ -12,6 +12,7 @@
     chunked.py    bodies in chunks, trailers
     search.py     where the next message certainly begins
     message.py    what the records say of a message, of an exchange
+    late.py       ... made when somebody asks
     targets.py    URL, host, and what the peers call a body
 
 Neither h11 (0.16) nor httptools (0.9, llhttp) serves here; both were tried with the list of outcomes that the tests

@@ -16,18 +16,25 @@ from collections.abc import Callable
 from typing import Final
 
 from workers.analyzers.protocols.http import chunked, framing
-from workers.analyzers.protocols.http.bodies import WHOLE, Body, Counted, Reader, Unsure, UntilClose
+from workers.analyzers.protocols.http.bodies import WHOLE, Counted
 from workers.analyzers.protocols.http.chunked import Chunked
 from workers.analyzers.protocols.http.framing import Framing, Kind
 from workers.analyzers.protocols.http.heads import at_once, fields_of, odd, understood
+from workers.analyzers.protocols.http.late import Late
 from workers.analyzers.protocols.http.lines import OLDEST, Line, Role
 from workers.analyzers.protocols.http.message import Message
-from workers.analyzers.protocols.http.standing import Standing, State, Wait
+from workers.analyzers.protocols.http.standing import TEXT, Standing, State, Wait
 from workers.analyzers.seam import Piece
 from workers.contract import Completeness
 
 _BLANKS: Final = re.compile(rb"[\r\n]*+")
 _HEADLESS: Final = Line(Role.ANSWERS, "", OLDEST)
+_ASKS: Final = Role.ASKS
+_NONE: Final = Kind.NONE
+_CHUNKED: Final = Kind.CHUNKED
+_TUNNEL: Final = Kind.TUNNEL
+_IN_BODY: Final = State.BODY
+_AT_START: Final = State.START
 _OPPOSITE: Final = {Role.ASKS: Role.ANSWERS, Role.ANSWERS: Role.ASKS}
 
 
@@ -95,11 +102,21 @@ class Direction(Standing):
         if found is None or not (role is None or role is found[1].role):
             return self._start_slowly(piece, at)
         head, line, fields = found
-        offset = self._base + at
-        began = self._host.moment(self._side, offset)
-        self._text(head)
-        self._meet(Message(self._side, line, fields, began), offset + len(head))
-        return at + len(head)
+        offset, size, host, side = self._base + at, len(head), self._host, self._side
+        message = Message(side, line, fields, host.moment(side, offset))
+        self._head_bytes += size
+        host.text(side, TEXT, head)
+        if type(fields) is not Late or role is None or self._doubtful or not self._asks.may_ask():
+            self._meet(message, offset + size)
+            return at + size
+        self._fresh, self._otherwise, self._upto = False, "", offset + size
+        known = host.moment(side, self._upto - 1).known  # it is over with its head
+        if known > message.known:
+            message.known = known
+        message.done = True
+        self._asks.ask(message)
+        self._note("requests")
+        return at + size
 
     def _start_slowly(self, piece: Piece, at: int) -> int:
         if piece[at] in b"\r\n":
@@ -153,23 +170,22 @@ class Direction(Standing):
         assert message is not None
         if message.limited:
             return at
-        if frame.kind is Kind.CHUNKED:
+        length = frame.length
+        if frame.kind is _CHUNKED:
             found = chunked.at_once(piece, at)
             if found is None:
                 return at
             spans, end = found
             self._framing_bytes += end - at - sum([high - low for low, high in spans])
-        elif frame.length is not None and not self._unsure and frame.length <= len(piece) - at:
-            end = at + frame.length
-            spans = [(at, end)]
+            if spans:
+                view = memoryview(piece)
+                data = b"".join([view[low:high] for low, high in spans])
+                self._tell_whole(message, data, spans[0][0], spans[-1][1])
+        elif length is not None and length <= len(piece) - at and not self._unsure:
+            end = at + length
+            self._tell_whole(message, memoryview(piece)[at:end], at, end)
         else:
             return at
-        if spans:
-            view = memoryview(piece)
-            data = b"".join([view[low:high] for low, high in spans]) if len(spans) > 1 else view[slice(*spans[0])]
-            self._body_bytes += len(data)
-            first, last = self._base + spans[0][0], self._base + spans[-1][1]
-            message.content = self._host.whole(message.entity(first), data, last, WHOLE, message.facts())
         self._upto = self._base + end
         self._finish(WHOLE)
         return end
@@ -254,7 +270,8 @@ class Direction(Standing):
         if self._doubtful:
             message.doubtful, self._doubtful = True, False
         self._fresh, self._otherwise, self._upto = False, "", upto
-        self._parties.meet(self._side, message.line)
+        if self._parties.roles[self._side] is None:
+            self._parties.meet(self._side, message.line)
         self._place()
 
     def _cut(self) -> bool:
@@ -269,7 +286,7 @@ class Direction(Standing):
         """Find the message its place among the others, and so its framing; or wait."""
         message = self._message
         assert message is not None
-        if message.line.role is Role.ASKS:
+        if message.line.role is _ASKS:
             if not self._asks.may_ask():
                 self.waits = Wait.PLACE
                 return False
@@ -280,64 +297,54 @@ class Direction(Standing):
             self._note("interim")
             frame = framing.NOTHING
         else:
-            if not self._answers.may_answer(message):
-                self.waits = Wait.PLACE
-                return False
-            self._answers.answer(message)
+            lane = self._answers
+            if not lane.follow(message):
+                if not lane.may_answer(message):
+                    self.waits = Wait.PLACE
+                    return False
+                lane.answer(message)
             self._note("responses")
-            method = message.request.line.method if message.request else None
+            request = message.request
+            method = None if request is None else request.line.method
             frame = framing.of_answer(message.fields, message.line.status, method)
         self.waits = None
         self._framed(message, frame)
         return True
 
     def _framed(self, message: Message, frame: Framing) -> None:
-        for name in frame.odd:
+        how, length, strange = frame
+        for name in strange:
             self._note(name)
-        self._frame, message.length = frame, frame.length
-        kind = message.tunnel() if frame.kind is Kind.TUNNEL else ""
-        if message.request is not None:
-            message.request.left, message.request.settled = kind, True
-        if message.cut or frame.kind is Kind.NONE or frame.kind is Kind.TUNNEL:
+        self._frame, message.length = frame, length
+        kind = message.tunnel() if how is _TUNNEL else ""
+        request = message.request
+        if request is not None:
+            request.left, request.settled = kind, True
+        if message.cut or how is _NONE or how is _TUNNEL:
             self._finish(WHOLE)
             if kind:
                 self._leave(kind)
             return
-        self._state = State.BODY
-        held = self._held
-        if held:  # an answer without a head
+        self._state = _IN_BODY
+        if self._heads is not None and self._heads.held:  # an answer without a head
+            held = self._held
             self._hold_nothing()
             self._read().feed(held, 0, self._taken - len(held))
-
-    @property
-    def _unsure(self) -> bool:
-        """Whether there may be no body, though its length was declared."""
-        message = self._message
-        return message is not None and message.line.role is Role.ANSWERS and message.request is None
-
-    def _read(self) -> Reader:
-        """The body comes in pieces."""
-        message, frame = self._message, self._frame
-        assert message is not None
-        body = Body(self._host, message)
-        if frame.kind is Kind.LENGTH and frame.length is not None:
-            self._reader = (Unsure if self._unsure else Counted)(body, frame.length)
-        else:
-            self._reader = Chunked(body) if frame.kind is Kind.CHUNKED else UntilClose(body)
-        return self._reader
 
     def _finish(self, flags: Completeness) -> None:
         """The message is over, at ``upto``."""
         message, reader = self._message, self._reader
         assert message is not None
         self._message = None
-        self._state = State.START
-        message.known = max(message.known, self._host.moment(self._side, self._upto - 1).known)
+        self._state = _AT_START
+        known = self._host.moment(self._side, self._upto - 1).known
+        if known > message.known:
+            message.known = known
         if reader is not None:
             self._reader = None
             self._finish_reading(message, reader, flags)
         message.done = True
-        if message.line.role is Role.ASKS:
+        if message.line.role is _ASKS:
             self._asks.asked(message)
             if message.upgrades():
                 self._message = message
@@ -348,19 +355,6 @@ class Direction(Standing):
         if message.cut:
             self._lose(0)
             self._seek()
-
-    def _finish_reading(self, message: Message, reader: Reader, flags: Completeness) -> None:
-        body = reader.body
-        if isinstance(reader, Chunked):
-            self._take_trailers(reader)
-            message.trailers = reader.trailers
-            self._framing_bytes += reader.framing
-        if body.content is not None:
-            self._body_bytes += body.size
-            message.content = body.content
-            if message.limited:
-                flags |= Completeness.LIMITED
-            body.content.end(body.end, flags, message.facts())
 
     def _see_through(self) -> bool:
         """What the connection is behind a request that may end HTTP."""

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, TypeAlias
 
+from workers.analyzers.protocols.http.late import Late
 from workers.analyzers.protocols.http.lines import TOKEN, Line, Role
 from workers.analyzers.seam import Piece
 from workers.limits import Limits
@@ -48,12 +50,15 @@ _FRAMING: Final = re.compile(
     rb"(?<=\n)(?:content-length|transfer-encoding)[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.IGNORECASE
 )
 _USUAL: Final = re.compile(
-    rb"(?:(HTTP/1\.[01]) ([0-9]{3}) ([^\x00\r\n]*+)|(%b{1,64}+) ([^\x00-\x20\x7f]++) (HTTP/1\.[01]))"
+    rb"(?:HTTP/1\.[01] [0-9]{3} [^\x00\r\n]*+|%b{1,64}+ [^\x00-\x20\x7f]++ HTTP/1\.[01])"
     rb"\r\n(?:%b++:.*\r\n)*+\r\n" % (TOKEN, TOKEN)
 )
 """A head of which nothing has to be forgiven, if it has as many CR as LF, and no NUL.
 
 ``.`` is quicker than a set, and ends at an LF: what looks at each head must not look beyond it."""
+
+_SHORT: Final = 64  # characters of a status line that is worth being remembered
+_STATUS_LINES: Final = 256  # ... and how many are
 
 _ASKS: Final = Role.ASKS
 _ANSWERS: Final = Role.ANSWERS
@@ -62,7 +67,9 @@ _new: Final = tuple.__new__  # a third of what a NamedTuple's own constructor ta
 
 def at_once(piece: Piece, at: int, limits: Limits) -> tuple[bytes, Line, Fields] | None:
     """The head that ``piece[at:]`` begins with: its bytes, first line, fields. None: its end is not there, or there
-    is something odd about it or beyond a limit."""
+    is something odd about it or beyond a limit.
+
+    Fields that are ``Late`` are those of a request behind which nothing but the next one can follow."""
     found = _USUAL.match(piece, at, at + limits.head_bytes)
     if found is None:
         return None
@@ -72,18 +79,29 @@ def at_once(piece: Piece, at: int, limits: Limits) -> tuple[bytes, Line, Fields]
     if lines != text.count("\r") or lines > limits.head_fields + 2 or "\0" in text:
         return None
     first = text[: text.index("\r")]
-    status_version, status, reason, method, target, version = found.groups()
-    line: Line
-    if method is None:
-        phrase = reason.decode("latin-1").strip(" ")
-        line = _new(Line, (_ANSWERS, first, status_version.decode(), "", "", int(status), phrase))
-    else:
-        line = _new(Line, (_ASKS, first, version.decode(), method.decode(), target.decode("latin-1"), 0, ""))
+    if first.startswith("HTTP/"):  # no method has a slash
+        return head, (_status_line if len(first) < _SHORT else _new_status_line)(first), _usual_fields(text)
+    method, target, version = first.split(" ")
+    line = _new(Line, (_ASKS, first, version, method, target, 0, ""))
+    lower = text.lower()
+    if "\ncontent-length" in lower or "\ntransfer-enc" in lower or "\nupgrade" in lower or method == "CONNECT":
+        return head, line, _usual_fields(text)
+    return head, line, Late(_usual_fields, text)
+
+
+def _new_status_line(first: str) -> Line:
+    version, status, reason = first.split(" ", 2)
+    return Line(_ANSWERS, first, version, "", "", int(status), reason.strip(" "))
+
+
+_status_line: Final = lru_cache(_STATUS_LINES)(_new_status_line)
+
+
+def _usual_fields(text: str) -> Mapping[str, str]:
+    """Of a usual head."""
     values = _KNOWN_USUAL.findall(text)
     fields = {name.lower(): value.rstrip(" \t") for name, value in values}
-    if len(fields) < len(values):
-        fields = _fields(text)
-    return head, line, fields
+    return _fields(text) if len(fields) < len(values) else fields
 
 
 def fields_of(head: bytes) -> Fields:

@@ -11,6 +11,7 @@ from typing import Final
 
 from workers.analyzers.protocols.http.framing import transfer_codings
 from workers.analyzers.protocols.http.heads import Fields, elements, lower
+from workers.analyzers.protocols.http.late import Late
 from workers.analyzers.protocols.http.lines import OLDEST, Line, Role
 from workers.analyzers.protocols.http.targets import name_of, parameters, url_and_host
 from workers.analyzers.seam import Content, Entity, Exchange, Fact, Moment
@@ -18,6 +19,7 @@ from workers.analyzers.seam import Content, Entity, Exchange, Fact, Moment
 KIND: Final = "HTTPBODY"
 _BOUNDARY_ROOM: Final = 256
 _UPGRADES: Final = {"websocket": "websocket", "h2c": "h2c", "tls": "tls"}
+_new: Final = tuple.__new__  # a third of what a NamedTuple's own constructor takes
 
 
 class Message:
@@ -71,9 +73,9 @@ class Message:
         boundary = b""
         if self.line.role is Role.ASKS and media_type[:19].lower() == "multipart/form-data":
             boundary = parameters(media_type).get("boundary", "")[:_BOUNDARY_ROOM].encode("latin-1")
-        return Entity(
+        return _new(Entity, (
             self.side, KIND, offset, self.length, self._codings(), media_type, name_of(disposition, target), boundary
-        )
+        ))  # fmt: skip
 
     def _codings(self) -> tuple[str, ...]:
         """Of its body, in the order in which they were applied."""
@@ -84,34 +86,42 @@ class Message:
         return tuple(codings + [coding for coding in transfer_codings(fields) if coding != "chunked"])
 
     def facts(self) -> Mapping[str, Fact]:
-        """What the record of its body says beside the facts of the exchange."""
-        get = self.fields.get
-        return {
-            "role": "request" if self.line.role is Role.ASKS else "response",
-            "declared_type": get("content-type"),
-            "declared_length": self.length,
-            "disposition": get("content-disposition"),
-            "content_encoding": get("content-encoding"),
-            "transfer_encoding": get("transfer-encoding"),
-            "trailers": self.trailers,
-        }
+        """What the record of its body says beside the facts of the exchange. The body is over."""
+        return Late(_body_facts, self)
 
 
 def exchange(request: Message | None, answer: Message | None, known: int) -> Exchange:
     """Of a request and its answer, or of one of them; at least one is there. ``known``: as in Exchange."""
-    contents: tuple[Content, ...] = ()
-    asked = answered = ""
-    began: list[Moment | None] = [None, None]
-    side = 0
-    if answer is not None:
-        answered, began[1], side = answer.line.text, answer.began, 1 - answer.side
-        if answer.content is not None:
-            contents = (answer.content,)
-    if request is not None:
-        asked, began[0], side = request.line.text, request.began, request.side
-        if request.content is not None:
-            contents = (request.content, *contents)
-    return Exchange(_facts(request, answer), asked, answered, contents, (began[0], began[1]), known, side)
+    facts = Late(_facts, request, answer)
+    if answer is None:
+        assert request is not None
+        contents: tuple[Content, ...] = () if request.content is None else (request.content,)
+        return _new(Exchange, (
+            facts, request.line.text, "", contents, (request.began, None), known, request.side
+        ))  # fmt: skip
+    contents = () if answer.content is None else (answer.content,)
+    if request is None:
+        return _new(Exchange, (
+            facts, "", answer.line.text, contents, (None, answer.began), known, 1 - answer.side
+        ))  # fmt: skip
+    if request.content is not None:
+        contents = (request.content, *contents)
+    return _new(Exchange, (
+        facts, request.line.text, answer.line.text, contents, (request.began, answer.began), known, request.side
+    ))  # fmt: skip
+
+
+def _body_facts(message: Message) -> Mapping[str, Fact]:
+    get = message.fields.get
+    return {
+        "role": "request" if message.line.role is Role.ASKS else "response",
+        "declared_type": get("content-type"),
+        "declared_length": message.length,
+        "disposition": get("content-disposition"),
+        "content_encoding": get("content-encoding"),
+        "transfer_encoding": get("transfer-encoding"),
+        "trailers": message.trailers,
+    }
 
 
 def _facts(request: Message | None, answer: Message | None) -> Mapping[str, Fact]:

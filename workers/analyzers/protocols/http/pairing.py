@@ -132,6 +132,15 @@ class Lane:
         stuck = parties.stuck[asking]
         return stuck is not None and not stuck.settled
 
+    def follow(self, answer: Message) -> bool:
+        """It takes the oldest request, if nothing can be otherwise: ``may_answer`` and ``answer`` in one."""
+        queue = self._queue
+        if self._answer is not None or not queue or not self.in_order or queue[0].doubtful:
+            return False
+        self._answer = answer
+        self._take(answer)
+        return True
+
     def answer(self, answer: Message) -> None:
         """It takes its request, if there is one."""
         self._answer = answer
@@ -146,9 +155,13 @@ class Lane:
             for _ in range(min(self.lost, before - 1) if self._pipelined else before - 1):
                 self._tell(queue.pop(0), None)
             self.in_order, self.lost = True, 0
-        request = answer.request = queue.pop(0)
-        self._pipelined = self._pipelined or request.began.packet < self._last_answer
-        self._last_answer = packet
+        self._take(answer)
+
+    def _take(self, answer: Message) -> None:
+        request = answer.request = self._queue.pop(0)
+        if request.began.packet < self._last_answer:
+            self._pipelined = True
+        self._last_answer = answer.began.packet
 
     def answered(self, answer: Message) -> None:
         """It is done."""
@@ -168,10 +181,12 @@ class Lane:
         known = self._known
         if answer is not None:
             self._answer = None
-            known = max(known, answer.known)
+            if answer.known > known:
+                known = answer.known
             answer.settled = True
         if request is not None:
-            known = max(known, request.known)
+            if request.known > known:
+                known = request.known
             request.settled = True
         self._known = known
         self._host.exchange(exchange(request, answer, known))

@@ -1,6 +1,7 @@
 """Where one direction of a connection stands: what it holds, what it counted, and how it moves between messages.
 
-Knows: which bytes are taken and are not accounted for yet, what begins where they end. Does not know: when to move.
+Knows: which bytes are taken and are not accounted for yet, what begins where they end, who reads a body.
+Does not know: when to move.
 Invariant: every byte that is taken is held, or in one of the accounts.
 """
 
@@ -9,15 +10,16 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from workers.analyzers.protocols.http.bodies import Reader
+from workers.analyzers.protocols.http.bodies import WHOLE, Body, Counted, Reader, Unsure, UntilClose
 from workers.analyzers.protocols.http.chunked import Chunked
-from workers.analyzers.protocols.http.framing import NOTHING
+from workers.analyzers.protocols.http.framing import NOTHING, Kind
 from workers.analyzers.protocols.http.gathering import Gathering
 from workers.analyzers.protocols.http.lines import OLDEST, Line, Role
 from workers.analyzers.protocols.http.message import Message
 from workers.analyzers.protocols.http.pairing import Lane, Parties
 from workers.analyzers.protocols.http.search import Search
 from workers.analyzers.seam import Host, Moment, Piece
+from workers.contract import Completeness
 from workers.limits import Limits
 
 TEXT: Final = "HTTP"
@@ -141,6 +143,44 @@ class Standing:
             self._search.held.clear()
         self._state = State.LEFT
 
+    # The body of the message
+
+    @property
+    def _unsure(self) -> bool:
+        """Whether there may be no body, though its length was declared."""
+        message = self._message
+        return message is not None and message.request is None and message.line.role is Role.ANSWERS
+
+    def _read(self) -> Reader:
+        """The body comes in pieces."""
+        message, frame = self._message, self._frame
+        assert message is not None
+        body = Body(self._host, message)
+        if frame.kind is Kind.LENGTH and frame.length is not None:
+            self._reader = (Unsure if self._unsure else Counted)(body, frame.length)
+        else:
+            self._reader = Chunked(body) if frame.kind is Kind.CHUNKED else UntilClose(body)
+        return self._reader
+
+    def _tell_whole(self, message: Message, data: Piece, low: int, high: int) -> None:
+        """Its body lies in the piece from ``low`` up to ``high``."""
+        base = self._base
+        self._body_bytes += len(data)
+        message.content = self._host.whole(message.entity(base + low), data, base + high, WHOLE, message.facts())
+
+    def _finish_reading(self, message: Message, reader: Reader, flags: Completeness) -> None:
+        body = reader.body
+        if isinstance(reader, Chunked):
+            self._take_trailers(reader)
+            message.trailers = reader.trailers
+            self._framing_bytes += reader.framing
+        if body.content is not None:
+            self._body_bytes += body.size
+            message.content = body.content
+            if message.limited:
+                flags |= Completeness.LIMITED
+            body.content.end(body.end, flags, message.facts())
+
     # Counts, texts
 
     def _note(self, name: str) -> None:
@@ -166,6 +206,8 @@ class Standing:
             self._missing_bytes,
         )  # fmt: skip
         count, side = self._host.count, self._side
-        for name, amount in (*zip(ACCOUNTS, amounts, strict=True), *self._notes.items()):
+        for name, amount in zip(ACCOUNTS, amounts):  # noqa: B905 # of one length, and told so costs
             if amount:
                 count(side, name, amount)
+        for name, amount in self._notes.items():
+            count(side, name, amount)

@@ -16,6 +16,9 @@ from workers.analyzers.seam import Moment, Piece
 RECOGNIZED: Final = 8192
 """First bytes of a direction by which it is known at the latest."""
 
+GREETING_LINES: Final = 64
+"""In which a server is known at the latest: what is read anew with each line is short."""
+
 LONGEST_FACT: Final = 512
 """Characters of a peer's text that go into a record: a path has 256 at most, a line 998 (RFC 5321, 4.5.3.1)."""
 
@@ -163,11 +166,14 @@ def _greets(head: bytes) -> bool | None:
     if not _GREETING.match(head):
         return None if any(code.startswith(head) for code in (b"220", b"421", b"554")) else False
     at, replies = 0, 0
-    while found := _REPLY.match(head, at):
+    for _ in range(GREETING_LINES):
+        found = _REPLY.match(head, at)
+        if not found:
+            return None if head.find(b"\n", at) < 0 else False
         if replies:
             return found[1] == b"250"
         if _NAMED.search(found[0]):
             return True
         replies += found[2] != b"-"
         at = found.end()
-    return None if head.find(b"\n", at) < 0 else False
+    return False
