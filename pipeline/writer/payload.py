@@ -73,20 +73,25 @@ class Payload:
         rows = zip(source.tolist(), place.tolist(), sizes, strict=True)
         return [self._arrays(which).data[a : a + n] for which, a, n in rows]
 
-    def gather(self, low: int, high: int, *, even: bool) -> list[memoryview]:
-        """The bytes of rows [low, high) of the Data; ``even``: all but the last are of one size."""
+    def gather(self, low: int, high: int, *, even: bool, whole: bool = False) -> list[memoryview]:
+        """The bytes of rows [low, high) of the Data; ``even``: all but the last are of one size; ``whole``: as one."""
         source = self._source
         if not isinstance(source, int):
             mixed, source = source[low:high], int(source[low])
             if (mixed != source).any():  # the start of an input is mapped, the rest is spooled
-                return self.slices(self._data.start[low:high], self._data.size[low:high].tolist())
+                found = self.slices(self._data.start[low:high], self._data.size[low:high].tolist())
+                return [memoryview(b"".join(found))] if whole else found
         view = self._arrays(source).data if self._view is None else self._view
         if even and high - low > _FEW:
-            items = self._items(source, int(self._data.size[low]))[self._places[low : high - 1]]
-            return [items.view(np.uint8).data, view[self._starts[high - 1] : self._stops[high - 1]]]
-        if high - low == 1:
-            return [view[self._starts[low] : self._stops[low]]]
-        return [view[a:b] for a, b in zip(self._starts[low:high], self._stops[low:high], strict=True)]
+            size, last, stop = int(self._data.size[low]), self._starts[high - 1], self._stops[high - 1]
+            items = self._items(source, size)
+            if whole and last < len(items) and stop - last <= size:  # the last one with what is behind it
+                joined = items[self._places[low:high]].view(np.uint8)
+                return [joined[: len(joined) - size + stop - last].data]
+            found = [items[self._places[low : high - 1]].view(np.uint8).data, view[last:stop]]
+        else:
+            found = [view[a:b] for a, b in zip(self._starts[low:high], self._stops[low:high], strict=True)]
+        return [memoryview(b"".join(found))] if whole and len(found) > 1 else found
 
     def _items(self, source: int, size: int) -> NDArray[np.void]:
         """An array as overlapping items of ``size`` bytes, one at every place."""

@@ -178,9 +178,8 @@ class Writer:
             if stream.spans is not None:
                 note_span(stream.spans, offset, size, int(data.start[low]))
             file, start = stream.part(offset) if stream.parted else (stream.file, stream.origin - stream.base)
-            buffers = gather(low, high, even=even)
-            if analyses is not None and len(buffers) > 1 and analyses.wants(number):
-                buffers = [memoryview(b"".join(buffers))]  # it is read as one; one is written and hashed sooner, too
+            whole = analyses is not None and analyses.wants(number)  # read as one; written and hashed sooner, too
+            buffers = gather(low, high, even=even, whole=whole)
             write(file, buffers, size, offset - start)
             if analyses is not None:
                 analyses.wrote(number, offset, size, low, high, buffers)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import Config
@@ -19,6 +19,8 @@ from pipeline.errors import InternalError
 from pipeline.writer.analysis import side as feeding
 from pipeline.writer.analysis.connection import Analysis
 from pipeline.writer.analysis.side import Side
+from tests.effort import examples
+from tests.leftovers import uncollected
 from tests.workers.traffic import Seg, batches, mix, rows
 from tests.writer.analyzed import LOCKSTEP, PROTOCOLS, SHY, Finished, Lockstep, ReadWriter, Told, accounted, foretold
 from tests.writer.feed import Bench, Closing, Opening, Piece, name_of, whole
@@ -97,7 +99,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(seed=st.integers(0, 2**32), size=st.sampled_from([1, 2, 7, 50]), options=st.sampled_from(OPTIONS))
 def test_what_is_told_is_what_lies_on_disk(seed: int, size: int, options: dict[str, Any]) -> None:
     """Disorder, loss, late bytes, bytes that change, midstream starts, reuse, limits, -R: whatever the batches, hosts
@@ -128,7 +130,7 @@ def check_moments(run: Run) -> None:
             known[side] = moment.known
 
 
-@settings(max_examples=60, deadline=None)
+@examples(25)
 @given(seed=st.integers(0, 2**32), size=st.sampled_from([1, 2, 7, 50]), options=st.sampled_from(OPTIONS))
 def test_what_is_printed_does_not_depend_on_batches(seed: int, size: int, options: dict[str, Any]) -> None:
     """Where nothing can be taken back, a gap stays a gap and bytes that may change wait: the same for any batches."""
@@ -262,16 +264,12 @@ def test_own_names_with_append(tmp_path: Path) -> None:
 
 def test_what_is_over_is_gone(tmp_path: Path) -> None:
     """Of a connection that is over nothing stays in memory, and no collector is needed for that."""
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected():
         bench = ReadBench(tmp_path)
         bench.say(opened=[2, 3, 4], data=[Piece(2, 0, b"AAAA"), Piece(3, 0, b"BB"), Piece(4, 0, b"\xff\xff\xff\xff")])
         bench.say(closed=[whole(2, 4), whole(3, 2), whole(4, 4)])
         bench.read.hosts.told.clear()
         assert not [each for each in gc.get_objects() if isinstance(each, (Analysis, Side, Lockstep))]
-    finally:
-        gc.enable()
 
 
 def test_an_analyzer_that_leaves_some(tmp_path: Path) -> None:

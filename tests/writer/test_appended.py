@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InternalError
+from tests.effort import examples
 from tests.report.reader import FileObject
 from tests.writer.feed import LAST, Bench, Closing, Opening, Piece, conflicts, flow, name_of, whole
 from tests.writer.model import Lost, Segment, Twin, md5
@@ -162,7 +163,7 @@ def check_conflicts(bench: Bench, found: Sequence[Connection], row: FileObject) 
     return {f"conflicts-{name_of(2)}"}
 
 
-@settings(max_examples=150, deadline=None)
+@examples(80)
 @given(story=connections, last=st.booleans(), hole=st.sampled_from([5, 1000]))
 def test_files_rows_and_conflicts_are_the_twins(
     story: list[tuple[list[list[Segment]], int, bool]], last: bool, hole: int

@@ -8,9 +8,10 @@ import zlib
 import brotli
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.writer.shelved import GZIP, START, TEXT, ZLIB, Bench, Benches, tell
 from workers.contract import Completeness
 from workers.limits import Limits
@@ -229,7 +230,7 @@ CASES = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.sampled_from(sorted(CASES)), st.lists(st.integers(1, 100_000), max_size=30), st.booleans())
 def test_cuts_do_not_show(tmp_path_factory: pytest.TempPathFactory, case: str, cuts: list[int], tight: bool) -> None:
     """However the bytes were cut, and whether there was room to hold them: the same files, rows and records."""

@@ -197,11 +197,11 @@ def few_descriptors() -> Iterator[None]:
 
 @pytest.mark.usefixtures("few_descriptors")
 def test_descriptors_are_few(tmp_path: Path) -> None:
-    """However many bodies are under way: with 50 descriptors 300 of them take turns."""
+    """However many bodies are under way: with 50 descriptors 120 of them take turns."""
     before = len(os.listdir("/proc/self/fd"))
     with Bench(tmp_path / "out") as bench:
         hosts = []
-        for number in range(1, 301):
+        for number in range(1, 121):
             conversation = Conversation(number)
             conversation.streams[1].own_name = f"answers{number}"
             host = bench.host(conversation)
@@ -213,5 +213,5 @@ def test_descriptors_are_few(tmp_path: Path) -> None:
             content.end(3 * len(TEXT), WHOLE, {})
             host.close()
         assert all(data == TEXT * 3 for data in bench.files().values())
-        assert len(bench.rows) == 600
+        assert len(bench.rows) == 240
     assert len(os.listdir("/proc/self/fd")) <= before

@@ -6,9 +6,10 @@ import zlib
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.writer.shelved import Bench, Benches
 from workers.limits import Limits
 
@@ -82,7 +83,7 @@ def test_without_e_a_form_is_a_body(benches: Benches) -> None:
     assert set(bench.files()) == {"asks-HTTPBODY"}
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.integers(1, 2000), max_size=40))
 def test_cuts_do_not_show(tmp_path_factory: pytest.TempPathFactory, sizes: list[int]) -> None:
     """Neither in the parts nor in what is said of them."""

@@ -7,9 +7,11 @@ import gzip
 import brotli
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import InternalError
+from tests.effort import examples
 from tests.writer.shelved import GZIP, TEXT, ZLIB, Bench, Benches, tell
 from workers.analyzers.seam import Entity
 from workers.contract import Completeness
@@ -43,7 +45,7 @@ WANTED: list[dict[str, object]] = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=15)
+@examples(6)
 @pytest.mark.parametrize("case", CASES)
 @given(st.sampled_from(WANTED), st.integers(1, 70_000), st.sampled_from([Completeness(0), Completeness.OPEN]))
 def test_how_it_is_told_does_not_show(
@@ -91,3 +93,12 @@ def test_a_taken_name_of_what_is_told_at_once(benches: Benches) -> None:
     assert bench.files() == {"answers-HTTPBODY~17.1": GZIP, "answers-HTTPBODY-GZIP": TEXT}
     host.discard()
     assert bench.files() == {}
+
+
+@pytest.mark.parametrize("extract", [(), ("http",)])
+def test_what_was_told_whole_is_over(benches: Benches, extract: tuple[str, ...]) -> None:
+    """An analyzer that goes on telling of it is wrong."""
+    content = benches(extract=extract).host().whole(Entity(1, "HTTPBODY", 300), b"body", 304, Completeness(0), {})
+    for more in (lambda: content.data(b"x"), lambda: content.hole(1), lambda: content.end(305, Completeness(0), {})):
+        with pytest.raises(InternalError, match="is over"):
+            more()

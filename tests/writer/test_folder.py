@@ -36,11 +36,32 @@ def test_written_at_its_place(folder: Folder, tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_blocks * 512 < 1 << 17
 
 
-def test_more_buffers_than_one_call_takes(folder: Folder, tmp_path: Path) -> None:
-    """The system writes 1,024 buffers at a time (IOV_MAX); a piece of more comes out whole."""
-    file = StoredFile("a", 2)
-    folder.write(file, [b"%04d" % i for i in range(3000)], 12_000, 2)
-    assert (tmp_path / "a").read_bytes() == b"\0\0" + b"".join(b"%04d" % i for i in range(3000))
+@pytest.mark.parametrize(
+    ("count", "short", "calls"),
+    [
+        (1024, False, [1024]),
+        (1025, False, [1024, 1]),
+        (3000, False, [1024, 1024, 952]),
+        (3000, True, [1024, 1024, 952]),
+    ],
+)
+def test_more_buffers_than_one_call_takes(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, short: bool, calls: list[int]
+) -> None:
+    """The system writes 1,024 buffers at a time (IOV_MAX): so many are given to it as they are, and what it leaves of
+    them is written before the next."""
+    given: list[int] = []
+    pwritev = os.pwritev
+
+    def watched(descriptor: int, pieces: list[bytes], offset: int) -> int:
+        given.append(len(pieces))
+        return pwritev(descriptor, pieces[: len(pieces) // 2] if short else pieces, offset)
+
+    monkeypatch.setattr(os, "pwritev", watched)
+    pieces = [b"%04d" % i for i in range(count)]
+    folder.write(StoredFile("a", 2), pieces, 4 * count, 2)
+    assert given == calls
+    assert (tmp_path / "a").read_bytes() == b"\0\0" + b"".join(pieces)
 
 
 def test_cut_both_ways(folder: Folder, tmp_path: Path) -> None:

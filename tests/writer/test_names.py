@@ -171,7 +171,7 @@ def test_endpoints_of_a_key(flow: tuple[list[int], int]) -> None:
     assert words(key[5] & 15, ends.networks) == key[5:]
 
 
-@given(st.lists(st.tuples(flows(), st.integers(0, 20_000)), min_size=2, max_size=20), st.booleans())
+@given(st.lists(st.tuples(flows(), st.integers(0, 20_000)), min_size=2, max_size=8), st.booleans())
 def test_default_names_are_never_shared(found: list[tuple[tuple[list[int], int], int]], timestamp: bool) -> None:
     """Two streams of one name would be one direction between the same endpoints with the same counter."""
     names = Names(None, timestamp=timestamp)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.memory import SPOOL
 from pipeline.writer.payload import Payload, Piece, pieces
+from tests.effort import examples
 from tests.writer.feed import table
 from workers.contract import INPUT_SHIFT, NO_EXTENTS, U8, Data, EventBatch, Extents
 
@@ -105,16 +106,19 @@ def check_bytes(rows: list[Row], payload: Payload) -> None:
         expected = b"".join(row.bytes() for row in rows[piece.low : piece.high])
         for even in {piece.even, False}:
             assert b"".join(payload.gather(piece.low, piece.high, even=even)) == expected
+            assert [bytes(each) for each in payload.gather(piece.low, piece.high, even=even, whole=True)] == [expected]
     starts = np.array([row.start for row in rows], np.uint64)
     assert [bytes(each) for each in payload.slices(starts, [r.size for r in rows])] == [r.bytes() for r in rows]
 
 
+@examples(60)
 @given(tables())
 def test_pieces_and_bytes_are_the_twins(rows: list[Row]) -> None:
     """A piece is all rows that continue one another; its buffers together are their bytes in order."""
     check_bytes(rows, payload_of(data_of(rows)))
 
 
+@examples(60)
 @given(tables(inputs=4))
 def test_bytes_of_several_inputs_are_the_twins(rows: list[Row]) -> None:
     """Mapped inputs, spooled ones in several windows, and one of both kinds, in one batch: a piece ends with its
@@ -122,6 +126,7 @@ def test_bytes_of_several_inputs_are_the_twins(rows: list[Row]) -> None:
     check_bytes(rows, payload_of(data_of(rows), extents()))
 
 
+@examples(60)
 @given(tables(inputs=2))
 def test_bytes_of_mapped_inputs_are_the_twins(rows: list[Row]) -> None:
     """The same where nothing is spooled."""
@@ -133,8 +138,11 @@ def test_rows_of_one_size_to_the_end_of_an_input(count: int) -> None:
     """The last byte of an input is within reach of every way of gathering."""
     size = 7
     rows = [Row(2, i * size, SIZE - size * (count - i), size) for i in range(count)]
-    buffers = payload_of(data_of(rows)).gather(0, count, even=True)
-    assert b"".join(buffers) == INPUTS[0][-size * count :].tobytes()
+    payload, expected = payload_of(data_of(rows)), INPUTS[0][-size * count :].tobytes()
+    assert b"".join(payload.gather(0, count, even=True)) == expected
+    assert bytes(payload.gather(0, count, even=True, whole=True)[0]) == expected
+    rows[-1] = rows[-1]._replace(start=rows[-1].start + 3, size=4)
+    assert bytes(payload_of(data_of(rows)).gather(0, count, even=True, whole=True)[0]) == expected[:-7] + expected[-4:]
 
 
 def test_a_long_even_piece_is_few_buffers() -> None:

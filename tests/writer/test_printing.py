@@ -21,6 +21,7 @@ from pipeline.writer.printing import Printer
 from pipeline.writer.printing_writer import PrintingWriter
 from pipeline.writer.terminal import StandardOutput
 from pipeline.writer.writer import Writer
+from tests.effort import examples
 from tests.workers.traffic import Seg, batches, mix, part
 from tests.writer.printed import Shown, chunks, streams
 from workers.contract import ACK, SYN, U8
@@ -244,7 +245,7 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=30, deadline=None)
+@examples(15)
 @given(
     seed=st.integers(0, 2**32), size=st.sampled_from([1, 2, 7, 50]), workers=st.integers(1, 4),
     options=st.sampled_from(OPTIONS),
@@ -257,7 +258,7 @@ def test_any_cut_and_any_number_of_workers(seed: int, size: int, workers: int, o
     assert show(segments, array, size, workers, **options)[0] == expected
 
 
-@settings(max_examples=30, deadline=None)
+@examples(15)
 @given(
     seed=st.integers(0, 2**32), size=st.sampled_from([1, 7, 1000]),
     options=st.sampled_from([OPTIONS[0], OPTIONS[2], OPTIONS[4]]),

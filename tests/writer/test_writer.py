@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import OutputError
+from tests.effort import examples
 from tests.report.reader import FileObject
 from tests.writer.feed import LAST, Bench, Closing, Piece, conflicts, flow, name_of, whole
 from tests.writer.model import Lost, Segment, Twin, md5
@@ -119,7 +120,7 @@ def shown(lost: Lost, origin: int, side: int | None) -> dict[str, str]:
     return record if side is None else {**record, "side_offset": str(side)}
 
 
-@settings(max_examples=200, deadline=None)
+@examples(100)
 @given(
     told=st.lists(st.lists(segments, min_size=1, max_size=6), min_size=1, max_size=8),
     last=st.booleans(),
