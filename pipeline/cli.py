@@ -117,9 +117,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.error(error.message, error.hint)
         return error.status
     except KeyboardInterrupt:
-        console.error("interrupted", "what was written so far is not complete")
-        return INTERRUPTED
+        return _interrupted()
     except Exception as error:  # noqa: BLE001 - whatever else comes is a defect of ours, told in one line
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return _interrupted()  # while a module made a class: Python 3.11 wraps what comes then
         if not {"-v", "--verbose"}.isdisjoint(words):
             traceback.print_exc()
         console.error(
@@ -127,6 +128,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             "this is a defect of flowshard; -v shows where it happened",
         )
         return INTERNAL
+
+
+def _interrupted() -> int:
+    console.error("interrupted", "what was written so far is not complete")
+    return INTERRUPTED
 
 
 def _answer(answer: Answer) -> int:

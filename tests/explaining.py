@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.build import ACK, PSH, RST, Conversation, Packet, write_pcap
+from tests.build import ACK, PSH, RST, SYN, Conversation, Packet, write_pcap
 from tests.runs import run_here
 
 COUNTS = ("written", "overlap", "beyond", "outside", "not_data", "refused")
@@ -60,6 +60,8 @@ def talk_with(*extra: str) -> list[Packet]:
             "far": lambda: [talk.segment(1, b"x" * 9, seq=start + (3 << 29), flags=ACK)],
             "below": lambda: [talk.segment(1, b"x" * 9, seq=start - 500, flags=ACK)],
             "reset": lambda: [talk.segment(1, b"go away", flags=RST | ACK)],
+            "stray": lambda: [talk.segment(1, b"xyz", seq=start + (1 << 29), flags=SYN | ACK)],
+            "held": lambda: [talk.segment(1, b"xyz", seq=start + (1 << 29), flags=SYN)],
             "acked": lambda: [talk.segment(0, ack=start + 200)],
         }[what]()
     return packets

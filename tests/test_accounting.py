@@ -19,6 +19,7 @@ import pytest
 from pipeline.errors import CaptureError
 from pipeline.reading import peek
 from tests.build import Conversation, Packet, tcp4, write_pcap
+from tests.forms import crossed
 from tests.report.reader import FileObject, Report
 from tests.runs import MARKER, REPORT, counters, flows, reads, report_of, run_apart, run_here
 from tests.shared import capture, manifest
@@ -288,7 +289,7 @@ def test_a_broken_account_is_a_failed_run(what: str, workers: int, tmp_path: Pat
     assert [name for name in left if name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", crossed([(0,)], [0, 2]))
 def test_more_ranges_than_the_limit(workers: int, tmp_path: Path) -> None:
     """A stream with a hole behind every byte: what the limit of ranges made final early is in the report, too."""
     packets = [Packet(i * 1_000, tcp4(seq=2 * i, payload=b"x")) for i in range(12_000)]

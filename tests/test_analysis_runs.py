@@ -14,6 +14,7 @@ import pytest
 from pipeline.stats import accounts_of
 from tests import example, rough
 from tests.build import Conversation, Packet, disturb, in_turns, write_pcap
+from tests.forms import crossed
 from tests.runs import counters, differences, files, output, reads, report_of, run_apart, run_here
 
 ALONE = ["--workers", 0]
@@ -147,25 +148,23 @@ def test_what_is_compared_has_everything_in_it(alone: dict[str, bytes]) -> None:
     assert "evil.txt" not in alone
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", crossed([(2,)], [1, 2, 4]))
 def test_processes(workers: int, capture: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
     """Files, objects, times, report and index do not depend on how many workers and writers there are."""
     assert differences(alone, made_by(capture, tmp_path / "out", "--workers", workers, apart=True)) == []
 
 
-@pytest.mark.parametrize("size", [1, 7, 100])
+@pytest.mark.parametrize("size", crossed([(7,)], [1, 7, 100]))
 def test_batches(size: int, capture: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
     """... nor on where batches are cut."""
     assert differences(alone, made_by(capture, tmp_path / "out", *ALONE, "--batch-packets", size)) == []
 
 
-@pytest.mark.parametrize(
-    "words", [["-R"], ["-F", "%B"], ["-C", 700], ["--overlap", "last"]], ids=lambda words: words[0]
-)
-def test_options(words: list[object], capture: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", crossed([("-R",)], ["-R", "-F %B", "-C 700", "--overlap last"]))
+def test_options(words: str, capture: Path, tmp_path: Path) -> None:
     """... whatever the options."""
-    first = made_by(capture, tmp_path / "a", *ALONE, *words)
-    second = made_by(capture, tmp_path / "b", "--workers", 2, "--batch-packets", 50, *words, apart=True)
+    first = made_by(capture, tmp_path / "a", *ALONE, *words.split())
+    second = made_by(capture, tmp_path / "b", "--workers", 2, "--batch-packets", 50, *words.split(), apart=True)
     assert differences(first, second) == []
 
 
@@ -229,7 +228,7 @@ def test_exchanges_are_printed(shown: str) -> None:
     assert shown.count("<p>something to read</p>\n") > 1000
 
 
-@pytest.mark.parametrize(("workers", "size"), [(0, 7), (0, 100), (1, 16384), (2, 7), (2, 16384), (4, 100)])
+@pytest.mark.parametrize(("workers", "size"), crossed([(0, 7), (2, 16384)], [0, 1, 2, 4], [7, 100, 16384]))
 def test_what_is_printed_depends_on_no_process(
     workers: int, size: int, shown: str, capture: Path, tmp_path: Path
 ) -> None:

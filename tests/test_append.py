@@ -11,6 +11,7 @@ from lxml import etree
 
 from tests import rough
 from tests.build import Conversation, Packet, write_pcap
+from tests.forms import crossed
 from tests.report.reader import FileObject
 from tests.runs import REPORT, counters, differences, flows, output, reads, report_of, run_apart, run_here
 from tests.shared import shared_or_skip
@@ -109,15 +110,16 @@ def test_rough_traffic_is_that_of_a_run_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("-F", "%A", "-T"), ("-C", "300"), ("--overlap", "last", "-md5"), ("-F", "%B/%A-%b", "-md5")]
+    "words",
+    crossed([("-F %A -T",), ("-F %B/%A-%b -md5",)], ["-F %A -T", "-C 300", "--overlap last -md5", "-F %B/%A-%b -md5"]),
 )
-def test_other_options_beside_it(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_other_options_beside_it(tmp_path: Path, words: str) -> None:
     """Coarse names, folders, times, limits, policies: 0 and 2 workers agree, and --flows names the files that are
     there, each as the report does."""
     captures = rough.write(tmp_path)
-    made = run_with(tmp_path, captures, "out", 0, "-R", "--flows", tmp_path / "one.json", *words)
-    again = run_with(tmp_path, captures, "again", 2, "-R", "--flows", tmp_path / "two.json", *words)
-    if "/" not in words[1]:
+    made = run_with(tmp_path, captures, "out", 0, "-R", "--flows", tmp_path / "one.json", *words.split())
+    again = run_with(tmp_path, captures, "again", 2, "-R", "--flows", tmp_path / "two.json", *words.split())
+    if "/" not in words:
         assert differences(output(made), output(again)) == []
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     reported = {(a["connection"], a["direction"]): row.tags["filename"] for row, a in flows(report_of(made))}

@@ -566,6 +566,18 @@ def test_errors_become_exit_statuses(
     assert all(line.startswith("hint: ") for line in lines[1:])
 
 
+def test_an_interrupt_while_a_class_is_made(capture: str, running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is one, though Python 3.11 makes a RuntimeError of what comes while a module is imported just there."""
+
+    class Interrupting:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    running(lambda _: type("Made", (), {"name": Interrupting()}))
+    assert main(["-r", capture]) == 130
+    assert capsys.readouterr().err.startswith("error: interrupted")
+
+
 def test_verbose_shows_where_a_defect_is(capture: str, running: Running, capsys: pytest.CaptureFixture[str]) -> None:
     """-v shows the traceback of a defect, and the one line still follows."""
     running(lambda _: 1 / 0)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.build import Conversation, pcap_bytes, write_pcap
+from tests.forms import crossed
 from tests.runs import COMMAND, Finished, environment, files, flows, reads, report_of, run_apart, run_here
 from tests.writer.printed import chunks, streams
 
@@ -39,7 +40,7 @@ def printed_by(captures: list[Path], scratch: Path, *words: object) -> bytes:
     return done.out.encode()
 
 
-@pytest.mark.parametrize(("workers", "size"), [(0, 7), (1, 16384), (2, 7), (4, 16384)])
+@pytest.mark.parametrize(("workers", "size"), crossed([(0, 7), (2, 7)], WORKERS, [7, 16384]))
 def test_any_number_of_workers_any_batch(workers: int, size: int, rough_captures: list[Path], scratch: Path) -> None:
     """The output is the same for any number of workers and any size of a batch."""
     alone = printed_by(rough_captures, scratch, "--workers", 0)

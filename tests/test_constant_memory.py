@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import pytest
 
 from tests.build import Conversation, write_pcap
+from tests.leftovers import uncollected
 from tests.runs import run_here
 from tests.test_analysis_runs import FORM, PACKED, Turns, chunked, get, post, reply
 
@@ -34,14 +34,10 @@ def left_behind(turns: Turns, times: int, words: list[object], folder: Path) -> 
     """Objects that only a collector would find after a run over a connection that says it so often."""
     begin = MAIL_BEGINS if "smtp" in words else []
     capture = write_pcap(folder / "in.pcap", Conversation().packets([*begin, *turns * times]))
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected() as left:
         done = run_here("-r", capture, "-o", folder / f"out{times}", "--workers", 0, "--quiet", *words)
         assert (done.status, done.err.count("error")) == (0, 0)
-        return gc.collect()
-    finally:
-        gc.enable()
+        return left()
 
 
 @pytest.mark.parametrize("what", SAID)

@@ -24,6 +24,7 @@ from pipeline.stages.capture import STOP
 from pipeline.stages.process import Outbox, Stage
 from pipeline.supervise import start
 from pipeline.transport import Sender, Wires
+from tests.forms import crossed
 from workers.wire import Note, encode_note
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -95,10 +96,11 @@ def test_last_words_become_results(monkeypatch: pytest.MonkeyPatch) -> None:
     assert results == Results({"read": 1}, [{"size": 2}], [{"seen": 3}], [{"rows": 4}], [("a", "a~1")])
 
 
-@pytest.mark.parametrize("who", ["capture", "worker", "writer"])
-@pytest.mark.parametrize(
-    "error", [OutputError("disk full", "free some"), CaptureError("cut", None), InternalError("odd", None)]
-)
+STAGES = "capture", "worker", "writer"
+ERRORS = OutputError("disk full", "free some"), CaptureError("cut", None), InternalError("odd", None)
+
+
+@pytest.mark.parametrize(("who", "error"), crossed(zip(STAGES, ERRORS, strict=True), STAGES, ERRORS))
 def test_a_failure_is_raised_as_it_was(monkeypatch: pytest.MonkeyPatch, who: str, error: FlowshardError) -> None:
     """Class, message, hint and status cross the process; the others are ended at once."""
     begin = time.monotonic()

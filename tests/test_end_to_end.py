@@ -19,6 +19,7 @@ from lxml import etree
 
 from tests import example, rough
 from tests.bench.generate import generate
+from tests.forms import crossed
 from tests.runs import (
     COMMAND,
     REPORT,
@@ -68,8 +69,9 @@ def test_golden_is_not_written_in_ci() -> None:
     assert "--update-golden: CI compares" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kind", ["web", "disorder", "tiny"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("workers", "kind"), crossed([(0, "web"), (0, "tiny"), (2, "disorder")], [0, 2], ["web", "disorder", "tiny"])
+)
 def test_streams_known_in_advance(kind: str, workers: int, tmp_path: Path) -> None:
     """Every stream that a generator put into a capture is there under its name, whole, with its MD5."""
     expected = generate(kind, 0.01, 5, tmp_path / "x.pcap")

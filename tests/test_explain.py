@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from tests.runs import COMMAND, Finished, environment, run_here
         (("probe",), "keep_alive", "keep-alive: its byte is no data"),
         (("far",), "outside", "outside the window: 1,610,612,636 bytes from the stream's end"),
         (("below",), "outside", "9 bytes before the stream's start"),
+        (("stray",), "not_data", "SYN with another number than the connection's: not taken; its 3 bytes are no data"),
+        (("held",), "held", "it waits for its answer to be a new connection; its 3 bytes are not kept"),
         (("reset",), "not_data", "7 bytes on a RST are no data; RST: ends the connection"),
     ],
 )
@@ -158,6 +161,8 @@ def test_an_appended_file_is_all_of_its_connections(tmp_path: Path) -> None:
     assert len(streams) == 4
     offsets = [line["offset"] for line in lines if line["type"] == "segment" and line["size"]]
     assert offsets == [0, 200, 400, 600]
+    ends = re.findall(r"FIN: the stream ends at (\d+)", texts(out, "10.0.0.9.50000-10.0.0.2.80"))
+    assert ends == ["200", "800"]  # the first one's and the last one's; those between end otherwise
 
 
 def test_mistakes_are_answered(tmp_path: Path) -> None:

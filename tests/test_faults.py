@@ -22,6 +22,7 @@ import pytest
 
 from tests.bench.generate import Expected, generate
 from tests.build import Conversation, write_pcap
+from tests.forms import crossed
 from tests.runs import COMMAND, MARKER, REPORT, ROOT, Finished, environment, files, report_of, run_apart, run_here
 
 NAMES = ("capture", "worker-0", "worker-1", "writer-0", "writer-1")
@@ -170,7 +171,7 @@ def try_to_kill(name: str, rng: random.Random, large: tuple[Path, Expected], fol
     pytest.fail(f"{name} was never caught at work")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", crossed([("capture",), ("worker-1",), ("writer-0",)], NAMES))
 def test_a_process_that_is_killed(name: str, large: tuple[Path, Expected], tmp_path: Path, temp: Path) -> None:
     """SIGKILL of any stage: status 70 within 5 s, its name, no orphan, no sockets left, a marked folder."""
     try_to_kill(name, random.Random(name), large, tmp_path, temp)

@@ -233,7 +233,8 @@ def test_nothing_to_rebuild(
 ) -> None:
     """No packet, no TCP, none that the filter takes, none in time, no payload: status 0, and each is told."""
     write_pcap(here / "y.pcap", packets)
-    done = run_apart("-r", "y.pcap", "-o", "out", "--quiet", "--workers", workers, *words.split(), folder=here)
+    runner = run_apart if workers else run_here
+    done = runner("-r", "y.pcap", "-o", "out", "--quiet", "--workers", workers, *words.split(), folder=here)
     assert (done.status, done.out, sorted(files(here / "out"))) == (0, "", [REPORT])
     found = counters(report_of(here / "out"))
     assert (found["packets"], found["streams"]) == (len(packets), 0)

@@ -20,7 +20,7 @@ from pipeline.memory import Memory, nothing_spooled
 from pipeline.reading import Input, is_copied, is_endless, size_of
 from pipeline.spool.feed import open_feed
 from tests.build import EPOCH_NS, Conversation, Packet, pcap_bytes, write_pcap
-from tests.forms import ended, started
+from tests.forms import crossed, ended, started
 from tests.runs import files, run_apart
 from tests.test_capture import short_lived
 
@@ -173,8 +173,9 @@ def test_an_interrupt_beside_a_pipe_without_a_writer(workers: int, tmp_path: Pat
 # --------------------------------------------------------------------------- what surrounds a run
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    ("closed", "workers"), crossed([((1,), 0), ((2,), 1), ((0, 1, 2), 1)], [(1,), (2,), (0, 1, 2)], WORKERS)
+)
 def test_closed_standard_descriptors(closed: tuple[int, ...], workers: int, tmp_path: Path) -> None:
     """A run without standard output, error or input works, and none of its files gets their numbers."""
     path = write_pcap(tmp_path / "1", whole(50, 7))
@@ -211,8 +212,7 @@ def test_nothing_of_w_stays_behind_a_failure(workers: int, tmp_path: Path) -> No
     assert [entry.name for entry in (tmp_path / "else").iterdir()] == ["rest"]
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("packed", "workers"), crossed([(False, 1), (True, 0)], [False, True], WORKERS))
 def test_many_captures_at_the_same_time(packed: bool, workers: int, tmp_path: Path) -> None:
     """More captures that overlap in time than the soft limit of open files allows are read; with the hard limit in
     the way that is said, and no capture is left out."""

@@ -12,6 +12,7 @@ from pipeline.reading import peek
 from tests import rough
 from tests.build import pcapng_blocks
 from tests.decode.oracle import Segment, segment
+from tests.forms import crossed
 from tests.runs import counters, reads, report_of, run_apart, run_here
 from tests.shared import capture, manifest
 from tests.source import oracle
@@ -123,7 +124,7 @@ def test_rough_traffic(words: list[object], rough_captures: list[Path], tmp_path
     assert len(parse((tmp_path / "x" / "left.pcapng").read_bytes())) > 10
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", crossed([("small batches, two workers",)], SHAPES))
 def test_the_file_is_always_the_same(shape: str, rough_captures: list[Path], tmp_path: Path) -> None:
     """Its bytes do not depend on processes and batches."""
     alone = set_aside(rough_captures, tmp_path / "alone", *ONE_PROCESS)

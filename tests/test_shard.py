@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.config import DEFAULT_HASH_KEY
 from pipeline.decode.kernels import Decoded, decode
 from pipeline.shard import distinct_flows, flow_hash, flow_keys, packet_clock, split
 from tests.decode.shapes import ALL, VALID, laid_out
+from tests.effort import examples
 from workers.contract import I64, KEY_WORDS, NO_EXTENTS, U64, Extents, PacketBatch
 
 # --------------------------------------------------------------------------- packet clock
@@ -34,7 +35,7 @@ def slow_clock(times: Sequence[int], before: int | None) -> list[int]:
 @given(st.lists(st.one_of(NEAR, WIDE)), st.one_of(st.none(), NEAR, WIDE))
 @example([0, 60 * SECOND, 120 * SECOND + 1], None)
 @example([2**63 - 1, 0], -(2**63))
-@settings(max_examples=300, deadline=None)
+@examples(150)
 def test_clock_is_the_bounded_running_maximum(times: list[int], before: int | None) -> None:
     """The clock never runs back and no packet moves it by more than a minute, whatever the times."""
     clock = packet_clock(np.array(times, np.int64), before)
@@ -70,7 +71,7 @@ def decoded_of(rows: Sequence[tuple[tuple[int, int, int], tuple[int, int, int], 
 
 
 @given(packets)
-@settings(max_examples=300, deadline=None)
+@examples(150)
 def test_keys_are_canonical(rows) -> None:
     """A key is the sorted endpoints, their ports and the net; side 0 is the smaller endpoint's."""
     keys, side = flow_keys(decoded_of(rows))
@@ -81,7 +82,7 @@ def test_keys_are_canonical(rows) -> None:
 
 
 @given(packets)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_both_directions_have_one_key_and_one_hash(rows) -> None:
     """Turning every packet round changes nothing but the side."""
     keys, side = flow_keys(decoded_of(rows))
@@ -115,7 +116,7 @@ def slow_hash(key: Sequence[int], hash_key: int) -> int:
 
 
 @given(st.lists(st.tuples(*[st.one_of(st.just(0), st.integers(0, MASK))] * KEY_WORDS)), st.integers(0, MASK))
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_hash_is_a_function_of_the_key_alone(rows, hash_key: int) -> None:
     """Every key hashes as it would on its own, whatever else is in the batch."""
     keys = np.array(rows, np.uint64).reshape(-1, KEY_WORDS)
@@ -195,7 +196,7 @@ def check_groups(keys: U64, hashes: U64) -> None:
 @given(
     st.lists(st.tuples(*[st.sampled_from([0, 1, MASK])] * KEY_WORDS)), st.sampled_from([MASK, 0xFFFF, 3 << 62, 1, 0])
 )
-@settings(max_examples=300, deadline=None)
+@examples(150)
 def test_grouping_is_exact_even_if_hashes_are_poor(rows, hash_bits: int) -> None:
     """Rows are one flow if and only if their keys are equal, though different keys share hashes."""
     keys = np.array(rows, np.uint64).reshape(-1, KEY_WORDS)

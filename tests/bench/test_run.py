@@ -211,7 +211,7 @@ def test_who_unpacks() -> None:
 def test_packed_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """--packed compares on the compressed capture, bulk unless said, after both gave the expected streams; the spool
     counts as memory."""
-    words = ["bench", "--packed", "--size", "0.03", "--runs", "1", "--modes", "streams", "--dir", str(tmp_path)]
+    words = ["bench", "--packed", "--size", "0.01", "--runs", "1", "--modes", "streams", "--dir", str(tmp_path)]
     words += ["--output", str(tmp_path), "--json", str(tmp_path / "json")]
     words += ["--command", f"{sys.executable} -m pipeline --workers=1"]
     monkeypatch.setattr(sys, "argv", words)

@@ -10,6 +10,7 @@ from lxml import etree
 from pipeline.report.derived import DerivedRecord, format_derived
 from pipeline.report.rows import Part, format_rows, settle_name
 from pipeline.report.text import unescape
+from tests.effort import examples
 from tests.report.reader import FileObject, read
 from tests.report.samples import MD5, derived, derived_records, document, record, records
 from workers.contract import Completeness
@@ -91,6 +92,7 @@ def test_rows_validate(schema: etree.XMLSchema, items: list[DerivedRecord], plai
     ]
 
 
+@examples(40)
 @given(st.lists(records(), max_size=3), st.lists(derived_records(), max_size=6))
 @example([record(4, runs=(), parts=(Part("n@1", 1, 1), Part("n@2", 2, 1)))], [derived(1), derived(2)])
 def test_ids_are_unique(streams: list[object], items: list[DerivedRecord]) -> None:

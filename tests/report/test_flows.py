@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import OutputError
 from pipeline.report.flows import Flows, flows_fragment, merge_flows, settle_names
 from pipeline.report.rows import Part, StreamRecord
 from pipeline.writer.names import provisional
+from tests.effort import examples
 from tests.report.samples import MD5, ODD_TEXT, record
 from tests.workers.traffic import SECOND, Seg, conversation, mix, part, rows, run
 from tests.workers.traffic import batches as cut
@@ -235,7 +236,7 @@ BOTH = Progress.SEEN | Progress.DATA | (Progress.SEEN | Progress.DATA) << 4
 
 
 @given(ODD_TEXT, ODD_TEXT, st.sampled_from(["", "~4"]), st.integers(0, 3), st.integers(0, 3))
-@settings(max_examples=200)
+@examples(200)
 def test_any_name_survives(one: str, other: str, suffix: str, plain: int, parts: int) -> None:
     """Whatever a name holds, the line is ASCII, parses, and gives it back: with its suffix, or plain, each
     direction by itself."""
@@ -288,7 +289,7 @@ def test_coarse_names() -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=25)
+@examples(12)
 def test_the_same_for_any_number_of_processes(seed: int) -> None:
     """Bit for bit the same from any workers, writers, batches, messages and either path of the reassembly."""
     rng = random.Random(seed)
@@ -302,7 +303,7 @@ def test_the_same_for_any_number_of_processes(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=60)
+@examples(60)
 def test_every_packet_is_in_a_line(seed: int) -> None:
     """Packets and bytes of all lines are those of the capture, by tuple and direction; times enclose them."""
     segments = mix(random.Random(seed), range(1, 6))

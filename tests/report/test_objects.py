@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import OutputError
 from pipeline.report.objects import ObjectLines, merge_objects, objects_fragment
+from tests.effort import examples
 from tests.report.samples import ODD_TEXT
 
 NO_STREAMS = np.empty(0, np.uint64)
@@ -25,7 +26,7 @@ SAID = st.tuples(st.integers(1, 4), st.none() | st.integers(1, 3), st.dictionari
 """Of a connection: an object with its number, or None: all of its objects are void."""
 
 
-@settings(deadline=None)  # each example writes files
+@examples(50)
 @given(st.lists(SAID, max_size=20))
 def test_lines_are_the_records_in_order(said: list[tuple[int, int | None, dict[str, object]]]) -> None:
     """Each line is its record, in ASCII, whatever it holds; the lines stand by connection and number, without those

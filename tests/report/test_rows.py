@@ -19,6 +19,7 @@ from pipeline.report.rows import (
     settle_name,
 )
 from pipeline.report.text import attribute_names, escape, timestamps
+from tests.effort import examples
 from tests.report.reader import FOREIGN, NAMESPACE, FileObject, read
 from tests.report.samples import MD5, document, record, records
 from workers.contract import CloseReason, Completeness
@@ -173,7 +174,7 @@ def comparable(element: etree._Element) -> object:
     )
 
 
-@settings(deadline=None)
+@examples(60)
 @given(st.lists(records(), max_size=3), st.sampled_from([{}, {0: "a.pcap"}, IMAGES]), st.booleans())
 def test_rows_agree_with_their_twin(items: list[StreamRecord], images: dict[int, str], plain: bool) -> None:
     """A row says what its record says, whatever the record, with its provisional name settled either way."""

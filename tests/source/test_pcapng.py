@@ -29,6 +29,7 @@ from tests.build import (
     section,
     simple,
 )
+from tests.forms import crossed
 from tests.source import oracle
 from tests.source.reading import in_windows, read
 
@@ -240,8 +241,9 @@ def test_too_many_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.stopped, found.spans) == (True, [(28 * 4, 0, "the byte order changes too often")])
 
 
-@pytest.mark.parametrize("size", [None, 100, 1 << 20])
-@pytest.mark.parametrize("kind", [5, 10, 0x0BAD])
+@pytest.mark.parametrize(
+    ("kind", "size"), crossed([(5, None), (10, 100), (0x0BAD, 1 << 20)], [5, 10, 0x0BAD], [None, 100, 1 << 20])
+)
 def test_a_huge_block_is_passed_over(kind: int, size: int | None) -> None:
     """A block of names, secrets and the like of more than 64 MiB is skipped without any window holding it."""
     total = MOST_RECORD + 4

@@ -15,6 +15,7 @@ from pipeline.source.chain.layout import Layout, RecordGuess
 from pipeline.source.pcapng.blocks import BlockGuess
 from pipeline.source.walk import Chain, Guess, walk
 from tests.build import EPOCH_NS, Packet, block, enhanced, interface, pcap_bytes, section
+from tests.effort import examples
 from tests.source import oracle
 
 CLASSIC = Chain("<", 8, 16, 16, 16)
@@ -92,6 +93,7 @@ def test_payloads_that_look_like_records(seed: int) -> None:
     assert walked(data, 24, CLASSIC, classic_guess(data)) == oracle.chain(data, 24, "<", 8, 16, 16, 16)
 
 
+@examples(60)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 10**9), max_size=40))
 def test_any_guess_is_harmless(seed: int, noise: list[int]) -> None:
     """Lanes that start anywhere at all, on records or not, change nothing."""

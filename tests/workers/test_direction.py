@@ -224,6 +224,7 @@ def test_a_rebase_comes_before_the_byte() -> None:
     assert rows(events, "closed")[0]["origin"] == -30
 
 
+@pytest.mark.slow
 def test_offsets_beyond_4_gib() -> None:
     """A stream of 5 GiB, wrapping the sequence number: offsets go on, for both paths."""
     step = 60_000

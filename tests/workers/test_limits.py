@@ -1,4 +1,4 @@
-"""Every limit: what stands in DESIGN is the default, and no limit lets go of the account."""
+"""Every limit: each default is as it was decided, and no limit lets go of the account."""
 
 from __future__ import annotations
 

@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.workers.test_inorder import LIMITS
 from tests.workers.traffic import SECOND, Seg, View, batches, everything, mix, replay, rows, run
 from workers.contract import ACK, FIN, PSH, SYN, CloseReason
@@ -105,7 +106,7 @@ def check_against_bytes(segments: list[Seg], isn: int, size: int, *, vector: boo
     st.sampled_from([1, 3, 1000]),
     st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@examples(150)
 def test_every_byte_is_where_a_map_of_bytes_has_it(seed: int, isn: int, size: int, vector: bool) -> None:
     """Any order, any repetition, any initial number: places, overlaps, ranges and sums are the obvious ones."""
     check_against_bytes(sendings(random.Random(seed), isn), isn, size, vector=vector)
@@ -132,7 +133,7 @@ def check_any_cut(seed: int) -> None:
 
 def test_events_do_not_depend_on_the_cut() -> None:
     """The same rows for any batch size and any number of workers, limits and evictions included."""
-    for seed in range(30):
+    for seed in range(12):
         check_any_cut(seed)
 
 
@@ -204,7 +205,7 @@ def check_frontier(seed: int) -> None:
 
 def test_the_frontier_is_what_is_there_or_given_up() -> None:
     """At the end of every batch a writer's frontier is the first byte that is neither there nor given up."""
-    for seed in range(80):
+    for seed in range(40):
         check_frontier(seed)
 
 

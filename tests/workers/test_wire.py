@@ -9,9 +9,10 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.workers.traffic import SECOND, batches, mix, run
 from workers import wire
 from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Extents, PacketBatch
@@ -75,7 +76,7 @@ def joined(messages: list[wire.Message]) -> EventBatch:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_events_come_out_as_they_went_in(seed: int) -> None:
     """Every table, column, type and value, whichever coding it took."""
     events = tables(seed)
@@ -255,14 +256,14 @@ COLUMN = st.tuples(
     st.one_of(MSGPACK, st.lists(COLUMN, max_size=4)),
     st.lists(st.binary(max_size=64), max_size=4),
 )
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_lying_headers_are_refused(kind: Any, scalars: Any, described: Any, frames: list[bytes]) -> None:
     """Headers that are well-formed and say anything at all: a message or WireError."""
     survives([msgpack.packb([wire.VERSION, kind, scalars, described]), *frames])
 
 
 @given(st.integers(0, 2), st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_damaged_messages_are_refused(which: int, seed: int) -> None:
     """Flipped bits, cut, missing, doubled and swapped frames of valid messages."""
     rng = random.Random(seed)

@@ -14,6 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from workers.analyzers.coding import Undoing, at_once
 from workers.analyzers.coding.brotlied import REPLAYED
 from workers.analyzers.coding.decoder import BLOCK, MOST_OUT
@@ -264,6 +265,7 @@ FRAMES = zstd(LARGE) + zstd(SMALL)
 BODIES = {"gzip": gz(LARGE), "deflate": raw(LARGE), "br": br(LARGE), "zstd": FRAMES, "zstd, gzip, br": br(gz(FRAMES))}
 
 
+@examples(50)
 @given(st.data())
 @pytest.mark.parametrize("codings", BODIES)
 def test_cuts_do_not_matter(codings: str, data: st.DataObject) -> None:

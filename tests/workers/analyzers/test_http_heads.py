@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import re
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.leftovers import uncollected
 from tests.workers.analyzers.conversations import conversation, get, mutated, ok
 from tests.workers.analyzers.host import Side
 from tests.workers.analyzers.test_http_linear import Deaf
@@ -60,9 +60,7 @@ def test_nothing_is_left_for_the_collector(seed: int) -> None:
     rng = random.Random(seed)
     ask, answer = conversation(rng)
     sides = [mutated(rng, ask), mutated(rng, answer)] if seed % 2 else [ask, answer]
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected() as left:
         host = Deaf((Side([]), Side([])))
         analyzer = PROTOCOL.make(host, Limits())
         for number, side in enumerate(sides):
@@ -72,6 +70,4 @@ def test_nothing_is_left_for_the_collector(seed: int) -> None:
         if seed % 3:
             analyzer.close(0, whole=True)
         del analyzer, host
-        assert not gc.collect()
-    finally:
-        gc.enable()
+        assert not left()

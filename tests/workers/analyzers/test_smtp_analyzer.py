@@ -6,12 +6,14 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.workers.analyzers.host import Body, FakeHost, Side, run
 from tests.workers.analyzers.test_smtp_conversation import CASES, Case, sides
 from workers.analyzers.protocols.smtp import PROTOCOL
+from workers.analyzers.protocols.smtp.steps import Input
 from workers.limits import Limits
 
 CUTS = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 30)), max_size=60)
@@ -51,7 +53,7 @@ OPENED = st.tuples(
 )
 
 
-@settings(max_examples=400)
+@examples(150)
 @given(st.one_of(OPENED, OPENED, st.tuples(MADE, MADE)), CUTS)
 def test_nothing_raises(both: tuple[Side, Side], cuts: list[tuple[int, int]]) -> None:
     """Whatever is said and lost; the accounts sum up (tests/workers/analyzers/host.py), and cuts do not matter."""
@@ -103,6 +105,17 @@ def test_time_is_linear(name: str) -> None:
         return best
 
     assert seconds(1 << 19) <= 3 * seconds(1 << 18) + 0.02
+
+
+def test_taking_turns_copies_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each line of a long piece waits for its reply, not all that is left is copied for each."""
+    copied: list[int] = []
+    offer = Input.offer
+    monkeypatch.setattr(Input, "offer", lambda self, piece: copied.append(len(piece)) or offer(self, piece))
+    asked, answered = b"EHLO x\r\n" + b"NOOP\r\n" * 20_000, b"220 SMTP\r\n" + b"250 ok\r\n" * 50
+    run(PROTOCOL, asked, [answered, 1000, b"250 ok\r\n"])
+    assert len(copied) > 50
+    assert max(copied) <= 16 << 10
 
 
 @pytest.mark.parametrize(

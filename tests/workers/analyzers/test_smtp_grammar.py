@@ -20,6 +20,9 @@ RECOGNIZED = [
     (b"220 mx.example.com\r\n", None),
     (b"220 ftp.example.com FTP server ready\r\n331 password\r\n", False),
     (b"220 smtp.example.com FTP\r\n331 password\r\n", False),
+    (b"220-\n" * (grammar.GREETING_LINES - 1), None),
+    (b"220-\n" * (grammar.GREETING_LINES - 1) + b"220 SMTP\n", True),
+    (b"220-\n" * grammar.GREETING_LINES, False),
     (b"220 ESM", None),
     (b"22", None),
     (b"221 bye\r\n", False),
@@ -43,7 +46,9 @@ def test_recognized_by_its_first_bytes(begins: bytes, expected: bool | None) -> 
     assert {one for one in found if one is not None} <= {expected}
 
 
-@pytest.mark.parametrize("begins", [b"EHLO " + b"x" * 9000, b"220 " + b"x" * 9000, b"220-x\r\n" * 2000])
+@pytest.mark.parametrize(
+    "begins", [b"EHLO " + b"x" * 9000, b"220 " + b"x" * 9000, (b"220-" + b"x" * 200 + b"\r\n") * 40]
+)
 def test_an_answer_by_8_kib(begins: bytes) -> None:
     """A line without an end does not keep the question open."""
     assert PROTOCOL.recognize(begins[: grammar.RECOGNIZED - 1]) is None

@@ -22,6 +22,9 @@ SEARCHED: Final = 256 << 10
 """Bytes in which the first command of a midstream side is searched: most mails are shorter, then another one may come.
 What is longer and has the connection for itself is not recognised."""
 
+_AT_ONCE: Final = 16 << 10
+"""Bytes of a piece that are copied: where sides take turns line by line, those that are left are copied each time."""
+
 _EARLY: Final = 2
 """Lines of a midstream side of which one is a reply if a server speaks: the first may lack its start. A text of a mail
 that looks so there is taken for a server, and its connection is not recognised."""
@@ -49,11 +52,13 @@ class Smtp:
         return self._waits in (side, EITHER)
 
     def feed(self, side: int, piece: Piece) -> int:
-        if not self.wants(side):
-            return 0
-        self._sides[side].offer(bytes(piece))
-        self._run()
-        return self._sides[side].settle(len(piece))
+        reader, taken = self._sides[side], 0
+        while taken < len(piece) and self.wants(side):
+            part = bytes(piece[taken : taken + _AT_ONCE])
+            reader.offer(part)
+            self._run()
+            taken += reader.settle(len(part))
+        return taken
 
     def gap(self, side: int, size: int) -> None:
         self._sides[side].missing += size

@@ -1,0 +1,14 @@
+"""How many examples a test of the general looks at.
+
+Knows: the profile (tests/conftest.py). Does not know: what an example costs.
+Invariant: a test that says how many is scaled with the profile, too; so ``nightly`` looks longer at every one.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+
+def examples(usual: int) -> settings:
+    """So many with the default profile, where a test that does not say looks at 100."""
+    return settings(max_examples=usual * settings().max_examples // 100)
