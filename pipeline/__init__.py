@@ -1,6 +1,6 @@
 """flowshard: TCP streams of a capture into files, as a pipeline of processes. This is the map.
 
-    capture files: mapped     pipes, compressed files: copied into the spool
+    capture files: mapped     pipes, compressed files, interfaces: copied into the spool
         │                         │
         ▼                         ▼
     capture process                 worker 0..N-1            writer 0..M-1
@@ -41,6 +41,7 @@ Where things are, in the order in which the data takes them:
     capture.py     all inputs to batches for the workers; what is counted of packets that are no TCP
     reading.py     one input to windows, mapped or copied; what holds a slab
     spool/         what cannot be mapped: pipes, decompression, windows, slabs that are used again
+    live/          interfaces instead of files: read at once into the spool, or counted as dropped
     source/        capture formats: windows to record columns, also behind damage; one file a format
     timeline.py    several inputs as one, merged by time
     memory.py      the bytes that addresses stand for
@@ -73,6 +74,8 @@ Decisions that are not obvious from one file:
   taps makes impossible, and a report's offsets would have depended on how an input was read.
 - The spool is one sparse file without a name, made before the fork: nothing stays behind a killed run, and
   /dev/shm, 64 MB in most containers, is not needed.
+- Live, the capture process never waits for the others: it reads, and decodes and sends only when they want
+  something. Offline it waits, and nothing is dropped.
 - In one process inputs are copied, never mapped: a page that the storage does not give (SIGBUS) would end it.
   Among processes that ends one of them, and the run starts over with copies.
 - Rotated captures are merged by the running maximum of times; see timeline.py for where they join.

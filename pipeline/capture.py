@@ -9,7 +9,7 @@ in the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +33,7 @@ from workers.contract import I64, U8, Bools, Extents, PacketBatch
 if TYPE_CHECKING:
     from pipeline.decode.filter import Filter
     from pipeline.defrag.joining import Joined, Joining, Late
+    from pipeline.live.source import LiveInput
     from pipeline.spool.slabs import Spool
 
 _UNKNOWN_FIRST: Final = -(1 << 63)
@@ -88,30 +89,75 @@ class Capture:
     _number: int = 0
     _times: tuple[int, int] | None = None  # of the earliest and the latest packet
     _filter: Filter | None = None
-    _sources: list[Input] = field(default_factory=list)
+    _sources: Sequence[Input | LiveInput] = ()
+    _live: LiveInput | None = None
     _stopped: bool = False
     _links: dict[str, int] = field(default_factory=dict)  # packets of link types that are not decoded, by name
     _joining: Joining | None = None  # made when the first fragment comes
 
     def batches(self) -> Iterator[Dealt]:
         """Every stretch of the timeline, in order."""
+        if self.config.live is not None:
+            yield from self._captured()
+            return
         allow_files(len(self.config.inputs))
         self._filter = make_filter(self.config)
-        self._sources = [Input(number, self.config, self.spool) for number in range(len(self.config.inputs))]
+        sources = [Input(number, self.config, self.spool) for number in range(len(self.config.inputs))]
+        self._sources = sources
         if self._stopped:  # a signal came first
             self.stop()
-        self.inputs = [source.facts for source in self._sources]
-        if len(self._sources) == 1:
-            stretches = self.decoded(self._sources[0])
+        self.inputs = [source.facts for source in sources]
+        if len(sources) == 1:
+            stretches = self.decoded(sources[0])
         else:
-            named = sorted(self._sources, key=lambda source: natural(str(source.path)))
+            named = sorted(sources, key=lambda source: natural(str(source.path)))
             stretches = merge([lane for source in named for lane in self._lane(source)])
         for stretch in stretches:
             for piece in pieces(stretch, self.config.batch_packets):
                 yield self._deal(piece)
+        yield from self.finish()
+
+    def begin_live(self) -> LiveInput:
+        """The interfaces, opened. What is dealt of them is up to the caller: ``deal``, ``idle`` and ``finish``."""
+        from pipeline.live.source import LiveInput
+
+        assert self.spool is not None
+        source = self._live = LiveInput(self.config, self.spool)
+        self._sources, self.inputs = [source], [source.facts]
+        if self._stopped:  # a signal came first
+            source.stop()
+        return source
+
+    def _captured(self) -> Iterator[Dealt]:
+        """What is captured live, waiting for it."""
+        source = self.begin_live()
+        try:
+            for block in source.blocks():
+                yield from self.idle(source.idle_clock()) if block is None else self.deal(block)
+        finally:
+            source.close()
+        yield from self.finish()
+
+    def deal(self, block: Block) -> Iterator[Dealt]:
+        """A block that was captured live."""
+        self.inputs[0].packets += len(block.records.start)
+        for piece in pieces(self._decode(block), self.config.batch_packets):
+            yield self._deal(piece)
+
+    def idle(self, now: int) -> Iterator[Dealt]:
+        """Nothing has come: a batch without packets moves the packet clock towards ``now`` (ns), as one would."""
+        if self._clock is not None:
+            nothing = Records._make(
+                np.empty(0, kind) for kind in (np.uint64, np.uint32, np.uint32, np.int64, np.uint16)
+            )
+            stretch = Stretch(nothing, decode(np.empty(0, np.uint8), nothing))
+            yield self._dealt((stretch, nothing, None), packet_clock(np.array([now], np.int64), self._clock))
+
+    def finish(self) -> Iterator[Dealt]:
+        """The end: -w wants the fragments that are left."""
         if self._joining is not None:
             rest = self._joining.finish(self._clock or 0)
-            if rest.late is not None:  # -w wants the fragments that are left
+            if rest.late is not None:
                 yield self._dealt(rest, np.array([self._clock], np.int64))
 
     def stop(self) -> None:
@@ -224,7 +270,8 @@ class Capture:
             told = {"fragments.datagrams": joining.datagrams, "fragments.conflicts": joining.conflicts}
         found = {f"reason.{Reason(i).label}": count for i, count in enumerate(reasons.tolist())}
         times = {} if self._times is None else {"time.first": self._times[0], "time.last": self._times[1]}
-        return {"read": self.packets, **found, **told, **times, **self._links}
+        live = {} if self._live is None else self._live.counters()
+        return {"read": self.packets, **found, **told, **times, **self._links, **live}
 
 
 def _at(base: int, records: Any, decoded: Decoded) -> tuple[Any, Decoded]:
@@ -255,6 +302,8 @@ def make_filter(config: Config) -> Filter | None:
 
 def first_batch(config: Config) -> tuple[U8, Records] | None:
     """The first packets of the first input that is a file, and the bytes that they lie in."""
+    if config.live is not None:
+        return None
     for number, path in enumerate(config.inputs):
         if size_of(path) is None or is_copied(path):
             continue
@@ -266,9 +315,15 @@ def first_batch(config: Config) -> tuple[U8, Records] | None:
 def check_inputs(config: Config) -> None:
     """Refuse what cannot work, before anything is written. What is piped is not looked at.
 
-    Raises UsageError for a filter that does not compile for the first input's link type, and the first
-    input's CaptureError when no input is a capture at all; one among others is a fault of the run.
+    Raises UsageError for a filter that does not compile for the first input's link type, or for an interface that
+    cannot be opened, and the first input's CaptureError when no input is a capture at all; one among others is a
+    fault of the run.
     """
+    if config.live is not None:
+        from pipeline.live.interface import try_to_open
+
+        try_to_open(config.live, config.expression)
+        return
     keep = make_filter(config)
     errors: list[CaptureError] = []
     files = [path for path in config.inputs if path != STDIN and size_of(path) is not None]

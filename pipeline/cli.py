@@ -43,6 +43,7 @@ from pipeline.config import (
 )
 from pipeline.errors import FlowshardError, PipeClosed, UsageError
 from pipeline.inputs import Found, find_inputs
+from pipeline.live.asked import is_live, listing, with_live
 from pipeline.options import HelpAsked, read_options
 from workers.limits import Limits
 from workers.overlap import POLICIES
@@ -175,11 +176,11 @@ def _understood(argv: Sequence[str]) -> tuple[Config | Answer, Found]:
         options, words = read_options(argv)
     except HelpAsked as asked:
         return Answer(asked.text if asked.wanted == "help" else _version()), _NOTHING
-    if not options.read:
-        raise UsageError("nothing to read", "give a capture with -r FILE")
-    found = find_inputs(options.read)
+    if options.list_interfaces:
+        return Answer(listing()), _NOTHING
+    found = _NOTHING._replace(size=None) if is_live(options) else find_inputs(options.read)
     _check_words(words)
-    return _config(options, found, " ".join(words), shlex.join(["flowshard", *argv])), found
+    return with_live(options, _config(options, found, " ".join(words), shlex.join(["flowshard", *argv]))), found
 
 
 def _config(options: argparse.Namespace, found: Found, expression: str, command_line: str) -> Config:

@@ -158,6 +158,7 @@ class Progress:
 
     def __init__(self, total: int | None, *, quiet: bool = False) -> None:
         self._total = total
+        self._quiet = quiet
         self._shown = not quiet and _terminal()
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
@@ -169,6 +170,11 @@ class Progress:
             self._task = self._bar.add_task("reading", total=self._total)
             self._bar.start()
         return self
+
+    def say(self, text: str) -> None:
+        """A line for people, unless they want none."""
+        if not self._quiet:
+            _write(f"{printable(text)}\n")
 
     def moved_to(self, done: int) -> None:
         """``done`` bytes of the total are behind us."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import errors
 from pipeline.config import Config
-from pipeline.console import Progress
+from pipeline.console import Progress, warning
 from pipeline.errors import FlowshardError, InputChanged, InternalError, OutputError
 from pipeline.reading import is_copied
 from pipeline.results import Results
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _TICK_MS: Final = 200
 _LONGEST_TMPDIR: Final = 70  # a socket's path has 107 bytes (unix(7)), its folder and its own name up to 37 of them
 _LAST_WORDS_MS: Final = 200
+
+_BEHIND_CAPTURE: Final = 10
+"""Niceness of the other stages, live: what they leave waits in the spool, what the capture process leaves is lost."""
 
 
 class MappingLost(Exception):
@@ -58,7 +61,8 @@ def run_processes(
         with interrupts_deferred():
             folder = _run_folder()
             for name, stage in _stages(config, fragments, spool):
-                processes.append(start(name, partial(run_stage, name, folder, stage)))
+                niceness = _BEHIND_CAPTURE if config.live is not None and processes else 0
+                processes.append(start(name, partial(run_stage, name, folder, stage, niceness)))
             stop = _Stop(processes[0])
             stopping(stop.ask)
         import pipeline.provenance  # noqa: F401 - 20 ms that the end of the run would have to wait for
@@ -93,10 +97,10 @@ def _run_folder() -> Path:
 
 def _spool(config: Config) -> Spool | None:
     """The spool, made before the fork. None: it cannot be made, and only IP fragments would need it."""
-    from pipeline.spool.slabs import Spool
+    from pipeline.spool.slabs import Spool, slab_bytes
 
     try:
-        return Spool(config.spool_folder, config.spool_bytes)
+        return Spool(config.spool_folder, config.spool_bytes, slab_bytes(config.spool_bytes))
     except OutputError:
         if not config.mapped or config.follow or any(map(is_copied, config.inputs)):
             raise
@@ -172,6 +176,10 @@ class _Listener:
             return
         if message.kind == "progress":
             self._progress.moved_to(message.facts["bytes"])
+        elif message.kind == "listening":
+            self._progress.say(message.facts["text"])
+        elif message.kind == "remark":
+            warning(message.facts["message"], message.facts["hint"])
         elif message.kind == "done":
             self._said[name] = message
         else:

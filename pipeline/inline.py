@@ -19,7 +19,7 @@ from pipeline.config import Config
 from pipeline.console import Progress
 from pipeline.memory import Memory
 from pipeline.results import Results
-from pipeline.spool.slabs import Spool
+from pipeline.spool.slabs import Spool, slab_bytes
 from pipeline.writer.writer import Writer
 from workers.events import untaken_in
 from workers.reassembler import Reassembler
@@ -37,7 +37,7 @@ def run_inline(
     """
     gc.disable()  # as in the processes, see stages/process.py
     config = replace(config, mapped=False)
-    spool = Spool(config.spool_folder, config.spool_bytes)
+    spool = Spool(config.spool_folder, config.spool_bytes, slab_bytes(config.spool_bytes))
     try:
         return _run(config, fragment, progress, stopping, spool)
     finally:

@@ -1,8 +1,7 @@
-"""How the options are spelled, what the help says of them, and which ones later versions bring.
+"""How the options are spelled, and what the help says of them.
 
 Knows: argparse. Does not know: what an option's value may be, beyond whether it has one; files; a run.
-Invariant: an option that is not in this version is refused in every spelling, never silently accepted, and
-so is one that is not known at all.
+Invariant: an option that is not known is refused in every spelling, never silently accepted.
 """
 
 from __future__ import annotations
@@ -13,12 +12,6 @@ from typing import Final, NoReturn
 
 from pipeline.config import DEFAULT_BATCH_PACKETS, known_protocols
 from pipeline.errors import UsageError
-
-LATER: Final = (
-    (("-i", "--interface"), "live capture"),
-    (("-s", "--snap-length"), "live capture and its snap length"),
-)
-"""Options of later versions."""
 
 EXAMPLES: Final = """\
 by task:
@@ -36,14 +29,14 @@ by task:
   the first 4 kB of each stream            flowshard -r day.pcap -o out -C 4096
   names of your own, in folders            flowshard -r day.pcap -o out -F %A/%T-%a-%B.%b
   a line for each connection               flowshard -r day.pcap -o out --flows flows.jsonl
+  live, until Ctrl-C                       sudo flowshard -i eth0 -o out tcp port 80
   keep the packets that no stream took     flowshard -r day.pcap -o out -w rest.pcapng
   why a stream is short                    flowshard explain out NAME
   streams only, no report                  flowshard -r day.pcap -o out --no-report
 
 exit status: 0 done; 2 usage; 3 an input is damaged (the rest of it was processed); 4 output failed;
 70 a defect of flowshard; 130 interrupted; 141 standard output was closed
-
-not in this version yet: """ + " ".join(names[0] for names, _ in LATER)
+"""
 
 
 class HelpAsked(Exception):
@@ -83,11 +76,6 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
-class _Later(argparse.Action):
-    def __call__(self, *_: object, **__: object) -> None:
-        raise UsageError(f"{self.option_strings[0]}: {self.const} is not in this version yet")
-
-
 class _Ask(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         raise HelpAsked(self.dest, parser.format_help() if self.dest == "help" else "")
@@ -97,19 +85,18 @@ def option_parser() -> argparse.ArgumentParser:
     """All options, in the groups of the help."""
     parser = _Parser(
         prog="flowshard",
-        usage="flowshard -r FILE [-r FILE ...] [-o DIR] [option ...] [filter expression]",
+        usage="flowshard {-r FILE | -i IFACE} ... [-o DIR] [option ...] [filter expression]",
         description="Rebuild the TCP streams of captures into files, with a DFXML report.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         add_help=False,
     )
     _add_input(parser)
+    _add_live(parser)
     _add_streams(parser)
     _add_output(parser)
     _add_analysis(parser)
     _add_running(parser)
-    for names, what in LATER:
-        parser.add_argument(*names, nargs="?", action=_Later, const=what, help=argparse.SUPPRESS)
     return parser
 
 
@@ -136,6 +123,19 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         "The words that are left select packets, in the language of pcap-filter(7);\n"
         "give them last, and behind -- when one starts with a dash.",
     )
+
+
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what to capture").add_argument
+    add("-i", "--interface", metavar="IFACE", action="append", help="capture on it; any for all; repeatable")
+    add("--list-interfaces", action="store_true", help="show the interfaces, and exit")
+    add("-s", "--snap-length", metavar="N", help="capture the first N bytes of each packet (default: all)")
+    add("--duration", metavar="SECONDS", help="end after so long; else an interrupt (Ctrl-C) ends it")
+    add("--packets", metavar="N", help="end after so many packets")
+    add("--bytes", metavar="SIZE", help="end with the packet that reaches so many captured bytes")
+    add("--direction", metavar="WAY", help="only packets that come in, or go out; inout (default)")
+    add("--no-promiscuous", action="store_true", help="only packets to and from this host")
+    add("--buffer-size", metavar="SIZE", help="the kernel's buffer of each interface (default: 64M)")
 
 
 def _add_streams(parser: argparse.ArgumentParser) -> None:
@@ -227,8 +227,12 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"packets that travel together (default: {DEFAULT_BATCH_PACKETS})",
     )
-    add("--spool-dir", metavar="DIR", help="where piped and compressed captures pass through (default: memory)")
-    add("--spool-size", metavar="SIZE", help="how much room they get there, at least 32M (default: 128M)")
+    add("--spool-dir", metavar="DIR", help="where live, piped and compressed captures pass through (default: memory)")
+    add(
+        "--spool-size",
+        metavar="SIZE",
+        help="how much room they get there, at least 32M (default: 128M; live a quarter of the free memory, up to 2G)",
+    )
     add("--hash-key", metavar="KEY", help="number that keys the spread of connections over processes")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     add(

@@ -217,8 +217,8 @@ def is_copied(path: Path) -> bool:
 
 
 def is_endless(config: Config) -> bool:
-    """Whether an input is piped or followed: an interrupt then ends the input, not the run."""
-    return config.follow or any(size_of(path) is None for path in config.inputs)
+    """Whether an input is live, piped or followed: an interrupt then ends the input, not the run."""
+    return config.follow or config.live is not None or any(size_of(path) is None for path in config.inputs)
 
 
 def peek(path: Path) -> First | None:

@@ -45,8 +45,6 @@ UNKNOWN: Final = "unknown"
 _IN_OBJECTS: Final = ("object", "part", "coded")
 """Kinds of files (report/derived.py) that lie in a folder of their own, all of them together."""
 
-_LATER: Final = "not in this version yet"
-
 _NOT_DECODED: Final = {
     "fragment_held": "IP fragments whose others are not in the capture yield nothing",
     "other_transport_protocol": "of tunnels behind IP, those that are encrypted (ESP) cannot be opened",
@@ -171,7 +169,12 @@ def after(
     ``counters`` as ``stats.summary`` has them, and ``time.first`` and ``time.last`` (ns) if known; ``facts``
     as ``capture.describe`` makes them, one an input. ``first_batch`` is asked only when the filter took nothing.
     """
-    remarks = _empty_captures(config, facts)
+    if config.live is not None:
+        from pipeline.live.told import after as of_capturing
+
+        remarks = of_capturing(config, counters)
+    else:
+        remarks = _empty_captures(config, facts)
     packets, outside = counters.get("packets", 0), counters.get(OUTSIDE_TIME, 0)
     if packets and packets == counters.get(FILTERED, 0) + outside:
         if _time_took_all(config, counters):

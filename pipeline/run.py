@@ -179,6 +179,8 @@ def _uninterrupted() -> Iterator[None]:
 
 def _total(config: Config) -> int | None:
     """Bytes of all inputs; None when that is not known."""
+    if config.live is not None:
+        return None
     sizes = [size_of(path) for path in config.inputs]
     return None if config.follow or None in sizes else sum(size or 0 for size in sizes)
 

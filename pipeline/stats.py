@@ -45,6 +45,7 @@ def broken(capture: Mapping[str, int], worker: Mapping[str, int], writer: Mappin
     # (what, one side, the other side)
     lines = [
         ("packets read = packets by reason", capture["read"], groups.total()),
+        *_live_lines(capture),
         ("sharded = delivered", groups["sharded"], worker["delivered"]),
         (
             "delivered = without payload + with payload",
@@ -87,6 +88,14 @@ def accounts_of(name: str) -> Sequence[str]:
     return protocol(name).accounts
 
 
+def _live_lines(capture: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """What must add up besides when packets were captured live."""
+    if "handed" not in capture:
+        return []
+    dropped = capture["dropped.spool"] + capture["dropped.unfinished"]
+    return [("packets handed over by the kernel = read + dropped", capture["handed"], capture["read"] + dropped)]
+
+
 def summary(
     capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], input_bytes: int
 ) -> dict[str, int]:
@@ -122,7 +131,8 @@ def summary(
             for reason in Reason
             if reason not in (Reason.TCP, Reason.FRAGMENT_MERGED)
         },
-        **{name: count for name, count in capture.items() if name.startswith("link.")},
+        **{name: count for name, count in capture.items() if name.startswith(("link.", "dropped."))},
+        **{name: capture[name] for name in ("received", "unaccounted") if name in capture},
     }
     return told | {name: told.get(name, 0) + count for name, count in _found(writer)}
 

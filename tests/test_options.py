@@ -1,4 +1,4 @@
-"""How options are spelled: every form of every option, what later versions bring, what the help says."""
+"""How options are spelled: every form of every option, and what the help says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config import known_protocols
 from pipeline.errors import UsageError
-from pipeline.options import EXAMPLES, LATER, HelpAsked, option_parser, read_options
+from pipeline.options import EXAMPLES, HelpAsked, option_parser, read_options
 
 
 @pytest.mark.parametrize(
@@ -77,23 +77,6 @@ def test_what_is_left_is_the_filter_expression(line: str, words: Sequence[str]) 
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        [spelling + rest]
-        for names, _ in LATER
-        for spelling in names
-        for rest in ("", "=x" if spelling.startswith("--") else "x")
-    ]
-    + [["-i", "eth0"], ["-s", "96"], ["-vi"], ["-Ts"]],
-)
-def test_options_of_later_versions_are_refused(words: Sequence[str]) -> None:
-    """-i and -s are refused plainly in whatever form they come, never silently accepted."""
-    for before in ([], ["-r", "x.pcap"]):
-        with pytest.raises(UsageError, match=r"^-[is]: .* is not in this version yet$"):
-            read_options([*before, *words])
-
-
-@pytest.mark.parametrize(
     "word", ["--wrokers", "--work", "-m", "-md", "-z", "-1", "--packet", "--no-dup", "--start-time"]
 )
 def test_unknown_options_are_refused(word: str) -> None:
@@ -121,12 +104,10 @@ def test_help_and_version_need_nothing_else_to_be_right(line: str, wanted: str) 
 
 
 def test_the_help_names_every_option() -> None:
-    """No option is left out, those of later versions are named as such, and times say their zone."""
+    """No option is left out, and times say their zone."""
     text = option_parser().format_help()
     options = [name for action in option_parser()._actions for name in action.option_strings]
-    later = {name for names, _ in LATER for name in names}
-    assert [name for name in options if name not in later and name not in text] == []
-    assert text.splitlines()[-1] == "not in this version yet: -i -s"
+    assert [name for name in options if name not in text] == []
     assert f"protocols that -a and -e know: {' '.join(known_protocols())}\n" in text
     assert re.search(r"without\s+a\s+zone\s+it\s+is\s+UTC", text)
 

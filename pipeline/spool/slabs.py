@@ -28,6 +28,15 @@ SLAB_BYTES: Final = 8 << 20
 MOST_SLABS: Final = 256
 """In use at once, as long as waiting helps: each map holds a descriptor."""
 
+
+def slab_bytes(budget: int) -> int:
+    """One slot of a spool of so many bytes: larger ones where MOST_SLABS would not use it up."""
+    size = SLAB_BYTES
+    while size * MOST_SLABS < budget:
+        size *= 2
+    return size
+
+
 _LEAST_VIRTUAL: Final = 8 << 30
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
@@ -64,7 +73,7 @@ class Spool:
         """The most that ``in_use`` ever was."""
         self.reserved = 0
         """Bytes that have storage, those of free slabs included."""
-        self._slot_bytes = slab_bytes
+        self.slab_bytes = self._slot_bytes = slab_bytes
         self._budget = budget
         self._where = "memory" if folder is None else str(folder)
         allowed, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -90,14 +99,26 @@ class Spool:
         count = -(-size // self._slot_bytes)
         while True:
             first, growth = self._find(count, size)
-            crowded = self.in_use >= MOST_SLABS or (growth > 0 and self.reserved + growth > self._budget)
-            if crowded and self.make_room():
+            if self._crowded(growth) and self.make_room():
                 continue
             problem = self._reserve(first, size)
             if problem is None:
                 return self._hand_out(first, count, size)
             if not self.make_room():
                 raise OutputError(f"no room for the spool in {self._where}: {problem}", _HINT)
+
+    def take_at_once(self, size: int) -> Slab | None:
+        """The same, without waiting; None where ``take`` would wait, or fail for want of space."""
+        size = _rounded(max(size, 1), mmap.PAGESIZE)
+        count = -(-size // self._slot_bytes)
+        first, growth = self._find(count, size)
+        if self._crowded(growth) or self._reserve(first, size) is not None:
+            return None
+        return self._hand_out(first, count, size)
+
+    def _crowded(self, growth: int) -> bool:
+        """Whether slabs should be given back first."""
+        return self.in_use >= MOST_SLABS or (growth > 0 and self.reserved + growth > self._budget)
 
     def give_back(self, slab: Slab) -> None:
         """Nobody looks at the slab any more. Beyond the budget its storage goes too."""

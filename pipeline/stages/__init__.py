@@ -9,6 +9,7 @@ capture; ``status-NAME`` each process to the coordinator.
 
     process     what all stages share: a process's life, its sending and its receiving ends
     capture     read, decode, shard, send; keep count of what is not on disk yet
+    live        ... and how that goes on when packets do not wait
     worker      reassemble
     writer      write, release
     in_step     what all workers say of a batch, batch by batch, for -c

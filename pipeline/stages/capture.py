@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 UNRELEASED: Final = 64
 """Batches under way between reading and disk. The links' windows are narrower as a rule."""
 
+UNRELEASED_BYTES: Final = 64 << 20
+"""... and captured bytes, live: the rest stays in the spool, where it can be given up when the run has to end."""
+
 STOP: Final = signal.SIGINT
 """Asks the capture process to take the input for ended."""
 
@@ -42,9 +46,8 @@ def capture_stage(config: Config, spool: Spool | None, wires: Wires, outbox: Out
     capture = Capture(config, config.workers, spool)
     if is_endless(config):
         signal.signal(STOP, lambda *_: capture.stop())
-    if spool is not None:
-        spool.make_room = releases.wait_for_one
-    for dealt in capture.batches():
+
+    def send(dealt: Dealt) -> None:
         releases.expect(dealt)
         for sender, part in zip(senders, dealt.parts, strict=True):
             outbox.put(sender, encode_packets(part))
@@ -52,6 +55,16 @@ def capture_stage(config: Config, spool: Spool | None, wires: Wires, outbox: Out
             dealt.forget()
         else:
             dealt.parts.clear()
+
+    if config.live is not None:
+        from pipeline.stages.live import capture_live
+
+        capture_live(config, capture, outbox, status, lambda: releases.has_room(senders), send)
+    else:
+        if spool is not None:
+            spool.make_room = releases.wait_for_one
+        for dealt in capture.batches():
+            send(dealt)
     for sender in senders:
         outbox.put(sender, encode_note(Note("end", {})))
     releases.wait_for_all()
@@ -88,6 +101,7 @@ class _Releases:
         self._status = status
         self._aside = aside
         self._told = time.monotonic()
+        self._latest = 0  # bytes read when the latest batch was
         for m in range(config.writers):
             receiver = wires.receiver(f"releases-{m}")
             outbox.waiter.watch(receiver, lambda receiver=receiver: self._take(receiver))  # type: ignore[misc]
@@ -97,6 +111,16 @@ class _Releases:
         while len(self._open) >= UNRELEASED:
             self._outbox.waiter.wait()
         self._open[dealt.number] = _Open(dealt, self._each)
+        self._latest = dealt.bytes_read
+
+    def has_room(self, senders: Sequence[Sender]) -> bool:
+        """Whether a batch can be sent without waiting, to all ``senders``."""
+        if not all(sender.ready() for sender in senders):
+            return False
+        if not self._open:
+            return True
+        oldest = next(iter(self._open.values())).dealt
+        return len(self._open) < UNRELEASED and self._latest - oldest.bytes_read < UNRELEASED_BYTES
 
     def wait_for_one(self) -> bool:
         """Wait for a word from the writers; False when nothing is under way."""

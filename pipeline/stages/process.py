@@ -8,6 +8,7 @@ Invariant: a process that ends by itself has said ``done``, ``failed`` or ``cras
 from __future__ import annotations
 
 import gc
+import os
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -74,8 +75,10 @@ class Inbox:
         return self._messages.popleft()
 
 
-def run_stage(name: str, folder: Path, stage: Stage) -> int:
+def run_stage(name: str, folder: Path, stage: Stage, niceness: int = 0) -> int:
     """A stage's whole life: do it, then say ``done`` with its counters, or ``failed`` and why."""
+    if niceness:
+        os.nice(niceness)
     gc.disable()  # nothing here makes cycles by the packet, and a look at every open stream is dear
     wires, outbox = Wires(folder), Outbox()
     status = outbox.add(wires.sender(f"status-{name}"))

@@ -1,0 +1,22 @@
+"""Live capture: interfaces to blocks of packets in the spool, without ever waiting for who takes them.
+
+    asked      the options, and what -i makes of a configuration
+    interface  one interface, opened with libpcap; which there are
+    columns    libpcap's batches to record columns; the length on the wire of what was cut
+    store      bytes into slabs, blocks in a queue that the spool bounds
+    source     all interfaces as one input, and when it ends
+    drops      what was dropped, where, second by second
+    told       what a person is told: why nothing comes, what was dropped, and what helps
+
+Decisions that are not obvious from one file:
+
+- All interfaces are one input. Its addresses count the bytes that were stored, as if they were one file.
+- Between reading and decoding lie only bytes and four columns. Decoding waits until the next stage wants
+  something: when all are behind, reading has the core, and a packet that waits costs 20 bytes besides its own.
+- A packet in the spool is safe, one in the kernel's ring is not: the other stages run at a lower priority.
+- The ring's counters are 32 bits wide and wrap after hours: they are read each second, and differences added.
+- pcapy-ng's batches carry no length on the wire. A packet that fills the snap length counts as cut, and has
+  the length that its outermost IP header gives.
+- libpcap's ps_recv includes ps_drop on Linux and leaves out ps_ifdrop. On ``lo`` it counts each packet twice
+  (it leaves and arrives), hands over one, and a direction is filtered behind the count, too.
+"""

@@ -1,0 +1,97 @@
+"""The capture process of a live capture: read at once, hand on when the next stage wants something.
+
+Knows: when a batch may be sent, how long finishing may take. Does not know: interfaces, the spool.
+Invariant: nothing but the end of the capture is waited for; between two looks at the interfaces lies one batch
+at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from pipeline.capture import Capture, Dealt
+from pipeline.config import Config
+from pipeline.live.source import LiveInput
+from pipeline.live.told import Lookout
+from pipeline.stages.process import Outbox
+from pipeline.transport import Sender
+from workers.wire import Note, encode_note
+
+_TURN_MS: Final = 50
+"""The longest wait: signals, time limits and blocks that are not full are looked at in between."""
+
+_FINISH: Final = 3.0
+"""Seconds from the end of the capture until what still lies in the spool is given up."""
+
+
+def capture_live(
+    config: Config, capture: Capture, outbox: Outbox, status: Sender, has_room: Callable[[], bool],
+    send: Callable[[Dealt], None],
+) -> None:  # fmt: skip
+    """A whole capture. ``send`` does not wait when ``has_room`` says so."""
+    source = capture.begin_live()
+    status.send(encode_note(Note("listening", {"text": f"capturing on {source.path}"})))
+    try:
+        _Loop(config, capture, source, outbox, status).run(has_room, send)
+    finally:
+        source.close()
+    for dealt in capture.finish():
+        send(dealt)
+
+
+class _Loop:
+    """Reads, and sends whenever there is room."""
+
+    def __init__(self, config: Config, capture: Capture, source: LiveInput, outbox: Outbox, status: Sender) -> None:
+        self._capture = capture
+        self._source = source
+        self._waiter = outbox.waiter
+        self._status = status
+        self._lookout = Lookout(config)
+        self._sent = time.monotonic()
+        for descriptor in source.descriptors():
+            self._waiter.watch(descriptor, _nothing)
+
+    def run(self, has_room: Callable[[], bool], send: Callable[[Dealt], None]) -> None:
+        """Until all that was captured is sent, or given up."""
+        end: float | None = None
+        while True:
+            self._waiter.wait(0 if self._source.ready() and has_room() else _TURN_MS)
+            self._read()
+            while has_room() and self._source.ready() and (dealt := self._next()) is not None:
+                for each in dealt:
+                    send(each)
+                self._sent = time.monotonic()
+                self._read()
+            now = time.monotonic()
+            if self._source.ended:
+                end = end or now
+                if now - end > _FINISH:
+                    self._source.abandon()
+                if not self._source.waiting:
+                    return
+            elif now - self._sent >= 1 and has_room() and not self._source.waiting:
+                self._sent = now
+                for each in self._capture.idle(self._source.idle_clock()):
+                    send(each)
+
+    def _next(self) -> Iterator[Dealt] | None:
+        block = self._source.next()
+        return None if block is None else self._capture.deal(block)
+
+    def _read(self) -> None:
+        if self._source.ended:
+            return
+        watched = set(self._source.descriptors())
+        if self._source.read():
+            remark = self._lookout.look(self._source.handed, self._source.drops.packets)
+            if remark is not None and self._status.ready():
+                self._status.send(encode_note(Note("remark", {"message": remark[0], "hint": remark[1]})))
+        for descriptor in watched - set(self._source.descriptors()):
+            self._waiter.forget(descriptor)
+
+
+def _nothing() -> None:
+    """Whatever waits is read after the wait."""
