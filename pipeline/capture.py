@@ -130,7 +130,7 @@ class Capture:
 
     def _captured(self) -> Iterator[Dealt]:
         """What is captured live, waiting for it."""
-        source = self.begin_live()
+        source = self._live or self.begin_live()
         try:
             for block in source.blocks():
                 yield from self.idle(source.idle_clock()) if block is None else self.deal(block)

@@ -59,6 +59,8 @@ def _run(
     )  # fmt: skip
     writer = _writer(config, fragment, Memory(config, spool.view, keep=1))
     aside = _aside(config, spool)
+    if config.live is not None:
+        progress.say(f"capturing on {capture.begin_live().path}")
     for dealt in capture.batches():
         events = worker.handle(dealt.parts[0])
         writer.apply(events)

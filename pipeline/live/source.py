@@ -242,7 +242,9 @@ class LiveInput:
             tap.dropped += dropped
 
     def _lose(self, tap: _Tap, lost: Lost) -> None:
-        problem = f"{tap.interface.name}: {str(lost).lower()}"
+        problem = str(lost).lower()
+        if len(self._taps) > 1:
+            problem = f"{tap.interface.name}: {problem}"
         self._count_of(tap)
         tap.over = True
         self.facts.faults.append(Fault(self.path, self._store.stored, problem))
