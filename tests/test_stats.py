@@ -15,6 +15,9 @@ Counters = tuple[Counter[str], Counter[str], Counter[str]]
 
 LINES = {
     "packets read": ["0.read", "0.reason.*"],
+    "packets handed over by the kernel = read + dropped": [
+        "0.handed", "0.read", "0.dropped.spool", "0.dropped.unfinished",
+    ],
     "sharded = delivered": ["0.reason.tcp", "1.delivered"],
     "delivered = without payload + with payload": ["1.delivered", "1.no_payload", "1.payload_segments"],
     "delivered = packets of all connections": ["1.delivered", "1.packets"],
@@ -42,6 +45,7 @@ def sound() -> Counters:
     capture = Counter({f"reason.{reason.label}": 3 * i + 1 for i, reason in enumerate(Reason)})
     capture["reason.tcp"] = 5000
     capture["read"] = capture.total()
+    capture |= {"dropped.spool": 13, "dropped.unfinished": 17, "handed": capture["read"] + 30}  # of a live capture
     worker = Counter({
         "delivered": 5000, "no_payload": 1800, "payload_segments": 3200, "packets": 5000, "streams": 77,
         "written": 900_000, "overlap": 41, "beyond": 700, "outside": 60, "not_data": 5, "refused": 4,

@@ -49,6 +49,8 @@ class _Tap:
         self.received = 0  # by the kernel, dropped ones included
         self.dropped = 0  # by the kernel
         self.counts = Counts(0, 0, 0)
+        self.last = 0.0  # when there were packets
+        self.lost = False
         self.over = False  # nothing more is read of it
 
     @property
@@ -72,7 +74,7 @@ class LiveInput:
         """Packets that the kernel gave us."""
         self._store = Store(spool, config.batch_packets, config.live.snap_length)
         self._taps = [_Tap(Interface(name, config.live, config.expression)) for name in config.live.interfaces]
-        self._begun = self._last = self._next_second = time.monotonic()
+        self._begun = self._next_second = time.monotonic()
         self._bytes = 0  # handed over
         self._most_bytes = min(config.live.bytes or OFFSET_MASK, OFFSET_MASK)
         self._stopping = False
@@ -158,7 +160,7 @@ class LiveInput:
 
     def counters(self) -> dict[str, int]:
         """What was received and what was dropped."""
-        exact = [tap for tap in self._taps if tap.interface.exact and not self._limited and not tap.over]
+        exact = [tap for tap in self._taps if tap.interface.exact and not self._limited]
         return {
             "handed": self.handed,
             "received": sum(tap.received for tap in self._taps),
@@ -180,17 +182,17 @@ class LiveInput:
             try:
                 data, meta = tap.interface.read()
             except Lost as lost:
-                self._lose(tap, lost)
+                self._lose(tap, lost, now)
                 continue
             if meta:
                 columns = Columns.of(meta, tap.interface.link)
                 if self._end is not None:  # what came later is none of ours
                     columns = columns.part(0, min(len(columns.start), tap.waits), 0)
                 tap.handed += len(columns.start)
+                tap.last = now
                 parts.append((data, self._within(columns)))
         if not parts:
             return False
-        self._last = now
         refused, size = self._store.add(parts, now)
         if refused:
             self.drops.ours("spool", refused, size)
@@ -214,11 +216,13 @@ class LiveInput:
     def _see_to_end(self, now: float) -> None:
         if self._stopping and self._end is None:
             self._count()
-            self._end = self._last = now
-        if self._end is not None:
-            rest = any(tap.waits > 0 for tap in self._taps if not tap.over)
-            self.ended |= not rest or now - self._last > _QUIET or now - self._end > _LONGEST_END
+            self._end = now
+        for tap in self._taps:
+            if tap.lost or self._end is not None:
+                since = max(tap.last, self._end or 0.0)
+                tap.over |= tap.waits <= 0 or now - since > _QUIET
         self.ended |= all(tap.over for tap in self._taps)
+        self.ended |= self._end is not None and now - self._end > _LONGEST_END
         if self.ended:
             self._count()
             self.drops.second()
@@ -241,10 +245,14 @@ class LiveInput:
             tap.received += received
             tap.dropped += dropped
 
-    def _lose(self, tap: _Tap, lost: Lost) -> None:
+    def _lose(self, tap: _Tap, lost: Lost, now: float) -> None:
+        """An interface broke off: what is in its ring is still read."""
+        if tap.lost:
+            tap.over = True
+            return
         problem = str(lost).lower()
         if len(self._taps) > 1:
             problem = f"{tap.interface.name}: {problem}"
         self._count_of(tap)
-        tap.over = True
+        tap.lost, tap.last = True, now
         self.facts.faults.append(Fault(self.path, self._store.stored, problem))

@@ -8,7 +8,8 @@ at most.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from pipeline.capture import Capture, Dealt
@@ -51,6 +52,7 @@ class _Loop:
         self._status = status
         self._lookout = Lookout(config)
         self._sent = time.monotonic()
+        self._pieces: deque[Dealt] = deque()  # of the block that is being sent: more than one if batches are small
         for descriptor in source.descriptors():
             self._waiter.watch(descriptor, _nothing)
 
@@ -60,9 +62,8 @@ class _Loop:
         while True:
             self._waiter.wait(0 if self._source.ready() and has_room() else _TURN_MS)
             self._read()
-            while has_room() and self._source.ready() and (dealt := self._next()) is not None:
-                for each in dealt:
-                    send(each)
+            while has_room() and (dealt := self._next()) is not None:
+                send(dealt)
                 self._sent = time.monotonic()
                 self._read()
             now = time.monotonic()
@@ -70,16 +71,18 @@ class _Loop:
                 end = end or now
                 if now - end > _FINISH:
                     self._source.abandon()
-                if not self._source.waiting:
+                if not self._source.waiting and not self._pieces:
                     return
             elif now - self._sent >= 1 and has_room() and not self._source.waiting:
                 self._sent = now
                 for each in self._capture.idle(self._source.idle_clock()):
                     send(each)
 
-    def _next(self) -> Iterator[Dealt] | None:
-        block = self._source.next()
-        return None if block is None else self._capture.deal(block)
+    def _next(self) -> Dealt | None:
+        """What should be sent now."""
+        if not self._pieces and self._source.ready() and (block := self._source.next()) is not None:
+            self._pieces.extend(self._capture.deal(block))
+        return self._pieces.popleft() if self._pieces else None
 
     def _read(self) -> None:
         if self._source.ended:

@@ -249,7 +249,6 @@ def test_an_interface_that_goes_down_is_a_fault(network: Network, tmp_path: Path
     try:
         with capturing(network, tmp_path / "live", "-i", "b1", "-md5") as run:
             network.send(packets, "b0", folder=tmp_path)
-            settle()
             network.do("ip link set b1 down")
             status, said = run.ends()
     finally:

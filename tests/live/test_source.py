@@ -177,6 +177,7 @@ def test_an_interface_that_is_lost_is_a_fault(make: Make, taps: list[Tap]) -> No
         tap.receive([60] * 2)
     taps[0].lost = "The interface went down"
     source.read()
+    source.read()
     assert not source.ended
     assert source.descriptors() == [taps[1].descriptor]
     assert [fault.problem for fault in source.facts.faults] == ["tap0: the interface went down"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import OutputError
 from pipeline.spool import slabs
-from pipeline.spool.slabs import SLAB_BYTES, Slab, Spool
+from pipeline.spool.slabs import SLAB_BYTES, Slab, Spool, slab_bytes
 
 SLOT = 4 * mmap.PAGESIZE
 
@@ -197,3 +197,26 @@ def test_only_so_many_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     spool.make_room = release
     spool.take(1)
     assert spool.peak == 5
+
+
+def test_at_once_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who must not wait gets nothing when the budget is used up, or when there is no space; else what others get."""
+    spool = Spool(None, 2 * SLOT, SLOT)
+    monkeypatch.setattr(spool, "make_room", lambda: pytest.fail("it waited"))
+    taken = [spool.take_at_once(SLOT) for _ in range(3)]
+    assert [slab is not None for slab in taken] == [True, True, False]
+    assert taken[0] is not None
+    spool.give_back(taken[0])
+    assert spool.take_at_once(SLOT) is not None
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert Spool(None, 2 * SLOT, SLOT).take_at_once(1) is None
+
+
+@pytest.mark.parametrize(("budget", "size"), [(1, 8), (2048, 8), (2049, 16), (8192, 32)])
+def test_slabs_of_a_large_spool_are_larger(budget: int, size: int) -> None:
+    """So that as many as may be in use hold all of it. In MiB."""
+    assert slab_bytes(budget << 20) == size << 20
