@@ -80,7 +80,7 @@ class Live:
     buffer_bytes: int = DEFAULT_BUFFER_BYTES  # of each interface, in the kernel
     promiscuous: bool = True
     direction: Direction = "inout"
-    duration: float | None = None  # seconds
+    duration: int | None = None  # seconds
     packets: int | None = None
     bytes: int | None = None  # captured ones
 

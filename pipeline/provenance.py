@@ -82,7 +82,20 @@ def _options(config: Config) -> dict[str, str | int | bool | None]:
         "decoded_bytes": limits.decoded_bytes if analysis else None,
         "decoded_ratio": limits.decoded_ratio if analysis else None,
         "hash_key": f"{config.hash_key:#x}",
+        **_live_options(config),
     }
+
+
+def _live_options(config: Config) -> dict[str, str | int | bool | None]:
+    """What was asked for of a live capture; the interfaces are the input."""
+    live = config.live
+    if live is None:
+        return {}
+    return {
+        "snap_length": live.snap_length, "buffer_bytes": live.buffer_bytes, "promiscuous": live.promiscuous,
+        "direction": live.direction, "duration": live.duration, "most_packets": live.packets,
+        "most_bytes": live.bytes,
+    }  # fmt: skip
 
 
 def _usage(seconds: float) -> Usage:

@@ -48,6 +48,10 @@ class Tool:
     listens: str
     own: bool  # its report is ours
 
+    def copies(self, replays: int) -> int:
+        """Files of one stream: a replay is a retransmission, SYN and all, and tcpflow takes it for a connection."""
+        return 1 if self.own else replays
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -85,8 +89,8 @@ def main() -> int:
 
 
 def _line(tool: Tool, run: Run, expected: Expected, replays: int) -> str:
-    size = replays * sum(stream.size for stream in expected.streams.values())
-    files = replays * len(expected.streams)
+    size = tool.copies(replays) * sum(stream.size for stream in expected.streams.values())
+    files = tool.copies(replays) * len(expected.streams)
     packets = "?" if run.lost_packets is None else f"{run.lost_packets:,}"
     return (
         f"{tool.name:<10} {run.rate:>7,.0f} {packets:>13} {run.lost_bytes:>6,} {100 * run.lost_bytes / size:>6.2f}% "
@@ -111,7 +115,7 @@ def measure(tool: Tool, capture: Path, expected: Expected, rate: str, replays: i
         _, _, usage = os.wait4(process.pid, 0)
         process.returncode = 0
         report = report_of(out) if tool.own else None
-        size, files = _lost(out, report, expected, replays)
+        size, files = _lost(out, report, expected, tool.copies(replays))
         packets = None if report is None else replays * expected.packets - counters(report)["packets"]
         return Run(sum(sent) / replays, usage.ru_utime + usage.ru_stime, size, files, packets)
 
@@ -127,7 +131,7 @@ def _replay(network: Network, capture: Path, rate: str) -> float:
     return float(found[1])
 
 
-def _lost(out: Path, report: Report | None, expected: Expected, replays: int) -> tuple[int, int]:
+def _lost(out: Path, report: Report | None, expected: Expected, copies: int) -> tuple[int, int]:
     """Bytes that are missing, and files that are not as long as they should be: ours are sparse where bytes are
     missing, so what counts of them is what the report says was written."""
     wanted = {name: stream.size for name, stream in expected.streams.items() if stream.size}
@@ -139,9 +143,9 @@ def _lost(out: Path, report: Report | None, expected: Expected, replays: int) ->
         found = _NAME.fullmatch(_unpadded(path.name))
         if found is not None and f"{found[1]}-{found[2]}" in sizes:
             sizes[f"{found[1]}-{found[2]}"].append(path.stat().st_size - holes.get(path.name, 0))
-    size = sum(replays * most - sum(sizes[name]) for name, most in wanted.items())
-    whole = sum(min(replays, sum(one == most for one in sizes[name])) for name, most in wanted.items())
-    return size, replays * len(wanted) - whole
+    size = sum(copies * most - sum(sizes[name]) for name, most in wanted.items())
+    whole = sum(min(copies, sum(one == most for one in sizes[name])) for name, most in wanted.items())
+    return size, copies * len(wanted) - whole
 
 
 def _unpadded(name: str) -> str:
@@ -157,7 +161,7 @@ def hold(tool: Tool, capture: Path, expected: Expected, seconds: float) -> float
     while not high or high / max(low, 1.0) > _BETWEEN_RATES:
         loops = max(1, round(seconds * rate / bits))
         run = measure(tool, capture, expected, f"--mbps={rate}", loops)
-        if run.lost_bytes or run.rate < 0.9 * rate:  # the replayer can no more
+        if run.lost_packets or run.lost_bytes or run.rate < 0.9 * rate:  # the replayer can no more
             high = rate
         else:
             low = rate
