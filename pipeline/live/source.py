@@ -122,6 +122,7 @@ class LiveInput:
         self._next_second = now + 1
         self._count()
         self.drops.second()
+        self._store.shrink()
         return True
 
     def ready(self) -> bool:

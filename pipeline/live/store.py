@@ -20,6 +20,12 @@ from pipeline.spool.slabs import Slab, Spool
 MOST_AGE: Final = 0.2
 """Seconds that a packet may wait for others before it is sent on."""
 
+_KEPT: Final = 128 << 20
+"""Bytes of the spool that are kept ready: making storage costs 0.25 s a gigabyte."""
+
+_SHRINKS: Final = 8
+"""Slabs in one go."""
+
 
 class _Sealed:
     """A block that is complete. Its columns are looked at when its turn comes."""
@@ -99,6 +105,11 @@ class Store:
         self.handed_on += sealed.bytes
         data = np.frombuffer(sealed.slab.data, np.uint8, sealed.slab.size)
         return Block(data, records(data, sealed.columns, self._snap_length), sealed.base, sealed.lease)
+
+    def shrink(self) -> None:
+        """To be called each second: what a burst took of the spool is given back bit by bit when nothing waits."""
+        if not self._queue:
+            self._spool.shrink(_KEPT, _SHRINKS)
 
     def abandon(self) -> tuple[int, int]:
         """Nobody will take what waits: its packets and bytes."""

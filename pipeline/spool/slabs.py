@@ -131,6 +131,17 @@ class Spool:
                 self._storage[first : first + count] = [0] * count
         self._free += range(first, first + count)
 
+    def shrink(self, keep: int, most: int) -> None:
+        """Give back the storage of free slabs, of at most ``most`` now, as long as more than ``keep`` is reserved."""
+        idle = [slot for slot in self._free if self._storage[slot] and slot in self._maps]
+        for slot in idle[:most]:
+            if self.reserved <= keep:
+                return
+            with suppress(OSError):  # a file system that cannot
+                self._maps[slot].madvise(mmap.MADV_REMOVE)
+                self.reserved -= self._storage[slot]
+                self._storage[slot] = 0
+
     def view(self) -> U8:
         """The whole spool, read-only, shape (virtual size,); mapped when a process first asks."""
         if self._view is None or self._viewer != os.getpid():

@@ -216,6 +216,22 @@ def test_at_once_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Spool(None, 2 * SLOT, SLOT).take_at_once(1) is None
 
 
+def test_what_a_burst_took_is_given_back() -> None:
+    """Some slabs at a time, and not those in use; they are as good as new afterwards."""
+    spool = Spool(None, 8 * SLOT, SLOT)
+    taken = [spool.take(SLOT) for _ in range(6)]
+    for slab in taken[1:]:
+        slab.data[:SLOT] = bytes([7]) * SLOT
+        spool.give_back(slab)
+    spool.shrink(2 * SLOT, 3)
+    assert spool.reserved == stored(spool) == 3 * SLOT
+    spool.shrink(2 * SLOT, 3)
+    assert spool.reserved == stored(spool) == 2 * SLOT
+    spool.shrink(0, 9)
+    assert spool.reserved == stored(spool) == SLOT
+    assert spool.take(SLOT).data[:SLOT] == bytes(SLOT)
+
+
 @pytest.mark.parametrize(("budget", "size"), [(1, 8), (2048, 8), (2049, 16), (8192, 32)])
 def test_slabs_of_a_large_spool_are_larger(budget: int, size: int) -> None:
     """So that as many as may be in use hold all of it. In MiB."""
