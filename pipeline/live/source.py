@@ -35,6 +35,7 @@ _QUIET: Final = 0.15
 """Seconds without a packet after which the ring is empty: it hands over every 50 ms."""
 
 _LONGEST_END: Final = 1.0
+"""Seconds after which what is left in a ring counts as dropped there."""
 
 _BEHIND_NS: Final = 1_000_000_000
 """How far the packet clock stays behind the wall clock when nothing comes: what is in the ring is younger."""
@@ -223,12 +224,21 @@ class LiveInput:
                 since = max(tap.last, self._end or 0.0)
                 tap.over |= tap.waits <= 0 or now - since > _QUIET
         self.ended |= all(tap.over for tap in self._taps)
-        self.ended |= self._end is not None and now - self._end > _LONGEST_END
+        if not self.ended and self._end is not None and now - self._end > _LONGEST_END:
+            self._leave()
         if self.ended:
             self._count()
             self.drops.second()
             self.facts.length = self._store.stored
             self._store.close()
+
+    def _leave(self) -> None:
+        """The time to read what is left in the rings is over."""
+        self.ended = True
+        for tap in self._taps:
+            if tap.interface.exact and tap.waits > 0:
+                self.drops.packets["kernel"] += tap.waits
+                tap.dropped += tap.waits
 
     def _count(self) -> None:
         """Read the kernel's counters. They stand once the capture was stopped."""

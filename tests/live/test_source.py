@@ -102,6 +102,21 @@ def test_a_ring_that_stays_empty_ends_it(make: Make, taps: list[Tap], clock: Clo
     assert source.counters()["unaccounted"] == 0
 
 
+def test_a_ring_that_is_too_full_is_left(make: Make, taps: list[Tap], clock: Clock) -> None:
+    """What could not be read in time was dropped in the kernel's ring."""
+    source = make()
+    taps[0].received = 100
+    source.stop()
+    while not source.ended:
+        taps[0].receive([60])
+        taps[0].received -= 1
+        clock.now += 0.1
+        source.read()
+    found = source.counters()
+    assert 0 < found["handed"] < 20
+    assert (found["handed"] + found["dropped.kernel"], found["unaccounted"]) == (100, 0)
+
+
 @pytest.mark.parametrize(
     ("limits", "packets"),
     [({"packets": 7}, 7), ({"packets": 3}, 3), ({"bytes": 600}, 6), ({"bytes": 601}, 7), ({"bytes": 1}, 1), ({}, 10)],
