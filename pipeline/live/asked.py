@@ -9,7 +9,7 @@ Nothing is imported that a mistake on the command line would have to wait for.
 from __future__ import annotations
 
 import argparse
-import secrets
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -86,7 +86,7 @@ def with_live(options: argparse.Namespace, config: Config) -> Config:
         inputs=(Path(",".join(names)),),
         live=live,
         mapped=False,
-        hash_key=config.hash_key if options.hash_key is not None else secrets.randbits(64),
+        hash_key=config.hash_key if options.hash_key is not None else int.from_bytes(os.urandom(8)),
         spool_bytes=config.spool_bytes if options.spool_size is not None else live_spool_bytes(),
     )
 
