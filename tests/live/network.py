@@ -1,7 +1,7 @@
 """A network of its own for a test: namespaces, veth pairs, frames sent into them.
 
 Knows: unshare, nsenter, ip. Does not know: flowshard's options.
-Invariant: the namespaces are gone with the process that holds them, and that is ended with the network.
+Invariant: the namespaces are gone with the process that holds them, and that ends with the network or the test.
 
 As root it is a network namespace; else a user namespace around it, where the system allows that.
 """
@@ -36,8 +36,8 @@ class Network:
             pytest.skip(f"needs {', '.join(needed)}")
         root = os.geteuid() == 0
         self._holder = subprocess.Popen(
-            ["unshare", *([] if root else ["-Ur"]), "-n", "sh", "-c", "echo; exec sleep 600"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            ["unshare", *([] if root else ["-Ur"]), "-n", "sh", "-c", "echo; exec cat"],  # until its input is closed
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert self._holder.stdout is not None
         if not self._holder.stdout.readline():
