@@ -37,12 +37,14 @@ Where things are, in the order in which the data takes them:
     inline.py      the stages in one process, with the same output
     stages/        each stage as a process: receive, handle, send; in step where the order of batches counts
     supervise.py   forks, exit codes, signals
+    privileges.py  who a live run is once its interfaces are open; sealing.py: what the kernel holds processes to
     transport.py   sockets, credit; the only module that knows ZeroMQ
     capture.py     all inputs to batches for the workers; what is counted of packets that are no TCP
     reading.py     one input to windows, mapped or copied; what holds a slab
     spool/         what cannot be mapped: pipes, decompression, windows, slabs that are used again
     live/          interfaces instead of files: read at once into the spool, or counted as dropped
     source/        capture formats: windows to record columns, also behind damage; one file a format
+    watch/         how a live run is doing, for people and for Prometheus
     timeline.py    several inputs as one, merged by time
     memory.py      the bytes that addresses stand for
     aside.py       what no stream took, to -w; unprocessed.py: that file
@@ -76,6 +78,8 @@ Decisions that are not obvious from one file:
   /dev/shm, 64 MB in most containers, is not needed.
 - Live, the capture process never waits for the others: it reads, and decodes and sends only when they want
   something. Offline it waits, and nothing is dropped.
+- Live, each stage is confined (Landlock) to the folders that it writes to: whoever takes over a process with a crafted
+  packet has the rights of an ordinary user, whose own files are worth something, too.
 - In one process inputs are copied, never mapped: a page that the storage does not give (SIGBUS) would end it.
   Among processes that ends one of them, and the run starts over with copies.
 - Rotated captures are merged by the running maximum of times; see timeline.py for where they join.

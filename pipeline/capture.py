@@ -33,6 +33,7 @@ from workers.contract import I64, U8, Bools, Extents, PacketBatch
 if TYPE_CHECKING:
     from pipeline.decode.filter import Filter
     from pipeline.defrag.joining import Joined, Joining, Late
+    from pipeline.live.interface import Interface
     from pipeline.live.source import LiveInput
     from pipeline.spool.slabs import Spool
 
@@ -82,6 +83,7 @@ class Capture:
     config: Config
     workers: int
     spool: Spool | None = None
+    interfaces: Sequence[Interface] = ()  # live: open ones; else they are opened when the capture begins
     packets: int = 0
     inputs: list[InputFacts] = field(default_factory=list)
     reasons: Any = field(default_factory=lambda: np.zeros(len(Reason), np.int64))
@@ -122,7 +124,7 @@ class Capture:
         from pipeline.live.source import LiveInput
 
         assert self.spool is not None
-        source = self._live = LiveInput(self.config, self.spool)
+        source = self._live = LiveInput(self.config, self.spool, self.interfaces)
         self._sources, self.inputs = [source], [source.facts]
         if self._stopped:  # a signal came first
             source.stop()
@@ -321,8 +323,10 @@ def check_inputs(config: Config) -> None:
     """
     if config.live is not None:
         from pipeline.live.interface import try_to_open
+        from pipeline.privileges import raised
 
-        try_to_open(config.live, config.expression)
+        with raised(None):
+            try_to_open(config.live, config.expression)
         return
     keep = make_filter(config)
     errors: list[CaptureError] = []

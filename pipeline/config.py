@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 from pipeline.errors import UsageError
 from pipeline.tree import MOST_FOLDERS
+from pipeline.watch.address import Address
 from workers.limits import Limits
 from workers.overlap import PolicyName
 
@@ -68,6 +69,8 @@ MOST_SNAP_LENGTH: Final = 262_144
 DEFAULT_BUFFER_BYTES: Final = 64 << 20
 """Of the kernel's ring: what comes while the capture process gets no core, 0.15 s at 3.4 Gbit/s."""
 
+DEFAULT_INTERVAL: Final = 10
+
 Direction: TypeAlias = Literal["in", "out", "inout"]
 
 
@@ -83,6 +86,9 @@ class Live:
     duration: int | None = None  # seconds
     packets: int | None = None
     bytes: int | None = None  # captured ones
+    user: str | None = None  # --user: who the run is once interfaces are open
+    metrics: Address | None = None  # where Prometheus may ask
+    interval: int = DEFAULT_INTERVAL  # seconds between two lines on how it is doing, where no terminal is
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,11 @@ def warning(message: str, hint: str | None = None) -> None:
     _say("warning", "bold yellow", message, hint)
 
 
+def say(text: str) -> None:
+    """A line that is neither an error nor a warning."""
+    _write(f"{printable(text)}\n")
+
+
 def summary(counters: Mapping[str, int], seconds: float) -> None:
     """The closing lines of a run, see :func:`summary_text`."""
     _write(summary_text(counters, seconds))
@@ -119,7 +124,7 @@ def hold_descriptors() -> None:
                 os.close(null)
 
 
-def _terminal() -> bool:
+def is_terminal() -> bool:
     """Whether a bar may move on standard error."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -128,7 +133,7 @@ def _say(kind: str, style: str, message: str, hint: str | None) -> None:
     lines = [(kind, style, message)]
     if hint is not None:
         lines.append(("hint", "bold cyan", hint))
-    if _terminal() and not os.environ.get("NO_COLOR"):
+    if is_terminal() and not os.environ.get("NO_COLOR"):
         from rich.console import Console
         from rich.text import Text
 
@@ -156,10 +161,11 @@ class Progress:
     It starts no thread (processes are forked while it shows) and draws at most ten times a second.
     """
 
-    def __init__(self, total: int | None, *, quiet: bool = False) -> None:
+    def __init__(self, total: int | None, *, quiet: bool = False, bar: bool = True) -> None:
+        """``bar`` off: lines only."""
         self._total = total
         self._quiet = quiet
-        self._shown = not quiet and _terminal()
+        self._shown = bar and not quiet and is_terminal()
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._next = 0.0
@@ -174,7 +180,7 @@ class Progress:
     def say(self, text: str) -> None:
         """A line for people, unless they want none."""
         if not self._quiet:
-            _write(f"{printable(text)}\n")
+            say(text)
 
     def moved_to(self, done: int) -> None:
         """``done`` bytes of the total are behind us."""

@@ -27,9 +27,12 @@ from pipeline.stages.capture import STOP
 from pipeline.stages.process import Stage, run_stage
 from pipeline.supervise import Process, end_all, interrupts_deferred, start
 from pipeline.transport import Receiver, Waiter, Wires
+from pipeline.watch.status import STATUS
 from workers.wire import Note
 
 if TYPE_CHECKING:
+    from pipeline.live.interface import Interface
+    from pipeline.live.sensor import Sensor
     from pipeline.spool.slabs import Spool
 
 _TICK_MS: Final = 200
@@ -48,9 +51,14 @@ class MappingLost(Exception):
 
 
 def run_processes(
-    config: Config, fragments: Sequence[Path], progress: Progress, stopping: Callable[[Callable[[], None]], None]
+    config: Config,
+    fragments: Sequence[Path],
+    progress: Progress,
+    stopping: Callable[[Callable[[], None]], None],
+    sensor: Sensor | None = None,
 ) -> Results:
-    """One capture process, the workers, the writers. ``stopping`` is told what ends the reading.
+    """One capture process, the workers, the writers. ``stopping`` is told what ends the reading; ``sensor`` is the
+    operator's side of a live run.
 
     MappingLost: what was written is of no use, but reading copies instead may do.
     """
@@ -60,16 +68,14 @@ def run_processes(
     try:
         with interrupts_deferred():
             folder = _run_folder()
-            for name, stage in _stages(config, fragments, spool):
-                niceness = _BEHIND_CAPTURE if config.live is not None and processes else 0
-                processes.append(start(name, partial(run_stage, name, folder, stage, niceness)))
+            _start(config, fragments, spool, folder, sensor, processes)
             stop = _Stop(processes[0])
             stopping(stop.ask)
         import pipeline.provenance  # noqa: F401 - 20 ms that the end of the run would have to wait for
 
         wires = Wires(folder)
         try:
-            done = _Listener(wires, processes, progress, stop).listen()
+            done = _Listener(wires, processes, progress, stop, sensor).listen()
         finally:
             wires.close()
     finally:
@@ -85,6 +91,20 @@ def run_processes(
         done["capture"]["counters"], done["capture"]["inputs"], [each["counters"] for each in workers],
         [each["counters"] for each in writers], [tuple(pair) for each in writers for pair in each["renamed"]],
     )  # fmt: skip
+
+
+def _start(
+    config: Config, fragments: Sequence[Path], spool: Spool | None, folder: Path, sensor: Sensor | None,
+    processes: list[Process],
+) -> None:  # fmt: skip
+    """Start all, each put on the list at once; live, when the interfaces are open and no right is left."""
+    interfaces = [] if sensor is None else sensor.interfaces()
+    for name, stage in _stages(config, fragments, spool, interfaces):
+        niceness = _BEHIND_CAPTURE if sensor is not None and processes else 0
+        writable = None if sensor is None else _writable(config, fragments, name)
+        processes.append(start(name, partial(run_stage, name, folder, stage, niceness, writable)))
+        while interfaces:  # the capture process has them, and nobody else
+            interfaces.pop().close()
 
 
 def _run_folder() -> Path:
@@ -126,14 +146,16 @@ class _Stop:
                 os.kill(self._capture.pid, STOP)
 
 
-def _stages(config: Config, fragments: Sequence[Path], spool: Spool | None) -> Iterator[tuple[str, Stage]]:
+def _stages(
+    config: Config, fragments: Sequence[Path], spool: Spool | None, interfaces: Sequence[Interface]
+) -> Iterator[tuple[str, Stage]]:
     """Names and work of all processes, in the order in which they have something to do.
 
     Each is imported when its turn comes: the capture process reads while the others are still made.
     """
     from pipeline.stages.capture import capture_stage
 
-    yield "capture", partial(capture_stage, config, spool)
+    yield "capture", partial(capture_stage, config, spool, interfaces=tuple(interfaces))
     from pipeline.stages.worker import worker_stage
 
     for n in range(config.workers):
@@ -145,11 +167,22 @@ def _stages(config: Config, fragments: Sequence[Path], spool: Spool | None) -> I
         yield f"writer-{m}", partial(writer_stage, m, config, fragments[m], spool)
 
 
+def _writable(config: Config, fragments: Sequence[Path], name: str) -> list[Path]:
+    """The folders that a process makes files in."""
+    stage, _, number = name.partition("-")
+    if stage == "writer":
+        return [config.output, fragments[int(number)].parent]
+    return [config.unfinished.parent] if stage == "capture" and config.unfinished is not None else []
+
+
 class _Listener:
     """Hears what processes say, and notices when they fall silent."""
 
-    def __init__(self, wires: Wires, processes: Sequence[Process], progress: Progress, stop: _Stop) -> None:
+    def __init__(
+        self, wires: Wires, processes: Sequence[Process], progress: Progress, stop: _Stop, sensor: Sensor | None
+    ) -> None:
         self._progress = progress
+        self._sensor = sensor
         self._stop = stop
         self._waiter = Waiter()
         self._said: dict[str, Note] = {}  # last words
@@ -162,8 +195,12 @@ class _Listener:
 
     def listen(self) -> dict[str, dict[str, Any]]:
         """Until all are done: their counters by name. Raises what the first that failed tells, or its fate."""
+        if self._sensor is not None and (served := self._sensor.serve(self._waiter)) is not None:
+            self._progress.say(served)
         while len(self._said) < self._count:
             self._waiter.wait(_TICK_MS)
+            if self._sensor is not None:
+                self._sensor.tick()
             self._stop.again()
             for process in self._dead:
                 self._mourn(process)
@@ -179,7 +216,10 @@ class _Listener:
         elif message.kind == "listening":
             self._progress.say(message.facts["text"])
         elif message.kind == "remark":
-            warning(message.facts["message"], message.facts["hint"])
+            say = warning if self._sensor is None else self._sensor.warn
+            say(message.facts["message"], message.facts["hint"])
+        elif message.kind == STATUS and self._sensor is not None:
+            self._sensor.hear(name, message.facts)
         elif message.kind == "done":
             self._said[name] = message
         else:

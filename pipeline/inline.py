@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,25 +22,31 @@ from pipeline.memory import Memory
 from pipeline.results import Results
 from pipeline.spool.slabs import Spool, slab_bytes
 from pipeline.writer.writer import Writer
+from workers.contract import PacketBatch
 from workers.events import untaken_in
 from workers.reassembler import Reassembler
 
 if TYPE_CHECKING:
     from pipeline.aside import Aside
+    from pipeline.live.sensor import Sensor
 
 
 def run_inline(
-    config: Config, fragment: Path, progress: Progress, stopping: Callable[[Callable[[], None]], None]
+    config: Config,
+    fragment: Path,
+    progress: Progress,
+    stopping: Callable[[Callable[[], None]], None],
+    sensor: Sensor | None = None,
 ) -> Results:
     """All stages in this process, one after the other, batch by batch.
 
-    ``stopping`` is told what ends the reading.
+    ``stopping`` is told what ends the reading; ``sensor`` is the operator's side of a live run.
     """
     gc.disable()  # as in the processes, see stages/process.py
     config = replace(config, mapped=False)
     spool = Spool(config.spool_folder, config.spool_bytes, slab_bytes(config.spool_bytes))
     try:
-        return _run(config, fragment, progress, stopping, spool)
+        return _run(config, fragment, progress, stopping, spool, sensor)
     finally:
         spool.close()
 
@@ -50,8 +57,9 @@ def _run(
     progress: Progress,
     stopping: Callable[[Callable[[], None]], None],
     spool: Spool,
+    sensor: Sensor | None,
 ) -> Results:
-    capture = Capture(config, 1, spool)
+    capture = Capture(config, 1, spool, () if sensor is None else sensor.interfaces())
     stopping(capture.stop)
     worker = Reassembler(
         config.limits, append=config.append, untaken=config.unprocessed is not None,
@@ -59,6 +67,7 @@ def _run(
     )  # fmt: skip
     writer = _writer(config, fragment, Memory(config, spool.view, keep=1))
     aside = _aside(config, spool)
+    beat = None if sensor is None else _heartbeat(sensor, capture, worker, writer, spool, config.spool_bytes)
     if config.live is not None:
         progress.say(f"capturing on {capture.begin_live().path}")
     for dealt in capture.batches():
@@ -68,6 +77,8 @@ def _run(
             aside.write(dealt, untaken_in(events))
         dealt.drop()
         progress.moved_to(dealt.bytes_read)
+        if beat is not None:
+            beat(dealt.parts[0])
     for events in worker.finish():
         writer.apply(events)
     writer.finish()
@@ -94,3 +105,26 @@ def _writer(config: Config, fragment: Path, memory: Memory) -> Writer:
     from pipeline.writer.printing_writer import console_writer
 
     return console_writer(config, fragment, memory)
+
+
+def _heartbeat(
+    sensor: Sensor, capture: Capture, worker: Reassembler, writer: Writer, spool: Spool, budget: int
+) -> Callable[[PacketBatch], None]:
+    """What looks at each batch of a live run: all stages say each second how they are doing."""
+    from pipeline.watch.pulse import Pulse, of_capture, of_worker, of_writer
+    from pipeline.watch.talkers import Talkers
+
+    talkers = Talkers()
+    pulses = [
+        Pulse(partial(of_capture, capture, spool, budget, (), lambda: 0), partial(sensor.hear, "capture")),
+        Pulse(partial(of_worker, worker, talkers), partial(sensor.hear, "worker-0")),
+        Pulse(partial(of_writer, writer), partial(sensor.hear, "writer-0")),
+    ]
+
+    def look(batch: PacketBatch) -> None:
+        talkers.add(batch)
+        for pulse in pulses:
+            pulse.beat()
+        sensor.tick()
+
+    return look

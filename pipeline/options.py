@@ -136,6 +136,22 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
     add("--direction", metavar="WAY", help="only packets that come in, or go out; inout (default)")
     add("--no-promiscuous", action="store_true", help="only packets to and from this host")
     add("--buffer-size", metavar="SIZE", help="the kernel's buffer of each interface (default: 64M)")
+    add(
+        "--user",
+        metavar="USER",
+        help="who to be once the interfaces are open (default: who called sudo, else nobody, as far as they may "
+        "write the output)",
+    )
+    add(
+        "--metrics",
+        metavar="ADDR",
+        help="serve Prometheus metrics: a port of this machine, HOST:PORT or [IPV6]:PORT",
+    )
+    add(
+        "--interval",
+        metavar="SECONDS",
+        help="say so often how it is doing, where no terminal is (default: 10); SIGUSR1 asks for it at once",
+    )
 
 
 def _add_streams(parser: argparse.ArgumentParser) -> None:

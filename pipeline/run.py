@@ -14,9 +14,10 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.capture import check_inputs, first_batch
 from pipeline.config import Config
@@ -34,6 +35,9 @@ from pipeline.source.records import Fault
 from pipeline.stats import Outcome, added, broken, summary
 from workers.contract import U64
 
+if TYPE_CHECKING:
+    from pipeline.live.sensor import Sensor
+
 
 def run(config: Config) -> Outcome:
     """Do what the configuration says. Raises FlowshardError."""
@@ -43,10 +47,12 @@ def run(config: Config) -> Outcome:
         config = replace(config, writers=1, mapped=False)
     if config.unprocessed is not None:
         config = replace(config, unfinished=beside(config.unprocessed))
+    sensor = _sensor(config)
     folder = open_output(config)
     try:
-        with Progress(_total(config), quiet=config.quiet or config.console) as progress:
-            results, fragments = _stages(config, folder, progress)
+        quiet = config.quiet or config.console
+        with sensor or nullcontext(), Progress(_total(config), quiet=quiet, bar=sensor is None) as progress:
+            results, fragments = _stages(config, folder, progress, sensor)
         _refuse_no_capture(config, results)
         counters = account(results)
         plain = rename_plain(config, fragments)
@@ -73,6 +79,15 @@ def run(config: Config) -> Outcome:
         warning(message, hint)
     faults = _faults(config, results)
     return Outcome(3 if faults else 0, time.perf_counter() - begin, faults, counters, _inputs(config, results))
+
+
+def _sensor(config: Config) -> Sensor | None:
+    """The operator's side of a live run: from now on it acts as whom it is to become."""
+    if config.live is None:
+        return None
+    from pipeline.live.sensor import Sensor
+
+    return Sensor(config)
 
 
 def _remove_unfinished(config: Config) -> None:
@@ -110,7 +125,7 @@ def _side_files(config: Config, fragments: Sequence[Path], plain: U64) -> None:
         merge_objects(fragments, config.output / OBJECT_LINES, plain)
 
 
-def _stages(config: Config, folder: Output, progress: Progress) -> tuple[Results, list[Path]]:
+def _stages(config: Config, folder: Output, progress: Progress, sensor: Sensor | None) -> tuple[Results, list[Path]]:
     """Everything from the inputs to the fragments. Begins anew, with copies, when a mapping fails."""
     fragments = [folder.scratch / f"fragment-{m}" for m in range(config.writers if config.workers else 1)]
     stream_folder = replace(config, output=folder.path)
@@ -118,11 +133,11 @@ def _stages(config: Config, folder: Output, progress: Progress) -> tuple[Results
         if not config.workers:
             from pipeline.inline import run_inline
 
-            return run_inline(stream_folder, fragments[0], progress, stopping), fragments
+            return run_inline(stream_folder, fragments[0], progress, stopping, sensor), fragments
         from pipeline.coordinator import MappingLost, run_processes
 
         try:
-            return run_processes(stream_folder, fragments, progress, stopping), fragments
+            return run_processes(stream_folder, fragments, progress, stopping, sensor), fragments
         except MappingLost as lost:
             if is_endless(config):
                 raise CaptureError(

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.sealing import seal
+
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
@@ -79,6 +81,7 @@ def start(name: str, work: Callable[[], int]) -> Process:
     try:
         os.close(reading)
         _die_with(parent)
+        seal(hidden=False)  # captures hold secrets; and no program is ever started that could need more rights
         for number in _INTERRUPTS:  # they may reach all: the coordinator says what they mean
             signal.signal(number, signal.SIG_IGN)
         code = work()

@@ -77,6 +77,11 @@ class Sender:
         self.under_way = 0
         self._sizes: deque[int] = deque()
 
+    @property
+    def messages(self) -> int:
+        """Under way."""
+        return len(self._sizes)
+
     def ready(self) -> bool:
         """Whether the window has room. One message may go beyond it."""
         return self.under_way < WINDOW_BYTES

@@ -6,6 +6,7 @@
     store      bytes into slabs, blocks in a queue that the spool bounds
     source     all interfaces as one input, and when it ends
     drops      what was dropped, where, second by second
+    sensor     the operator's side of a run: rights that are given up, what can be seen while it lasts
     told       what a person is told: why nothing comes, what was dropped, and what helps
 
 Decisions that are not obvious from one file:
@@ -14,6 +15,8 @@ Decisions that are not obvious from one file:
 - Between reading and decoding lie only bytes and four columns. Decoding waits until the next stage wants
   something: when all are behind, reading has the core, and a packet that waits costs 20 bytes besides its own.
 - A packet in the spool is safe, one in the kernel's ring is not: the other stages run at a lower priority.
+- The coordinator opens the interfaces and gives up its rights before it forks: no process ever has more, and one that
+  replaces another would not, either. Only the capture process keeps the sockets.
 - The ring's counters are 32 bits wide and wrap after hours: they are read each second, and differences added.
 - pcapy-ng's batches carry no length on the wire. A packet that fills the snap length counts as cut, and has
   the length that its outermost IP header gives.

@@ -16,6 +16,7 @@ from typing import Final
 
 from pipeline.config import (
     DEFAULT_BUFFER_BYTES,
+    DEFAULT_INTERVAL,
     DEFAULT_SPOOL_BYTES,
     MOST_SNAP_LENGTH,
     Config,
@@ -25,6 +26,7 @@ from pipeline.config import (
     whole_number,
 )
 from pipeline.errors import UsageError
+from pipeline.watch.address import address_of
 
 LEAST_SNAP_LENGTH: Final = 64
 """Fewer bytes hold no TCP header, and cost more to keep count of than to keep."""
@@ -32,6 +34,7 @@ LEAST_SNAP_LENGTH: Final = 64
 _LEAST_BUFFER: Final = 1 << 20
 _MOST_BUFFER: Final = 1 << 30
 _MOST: Final = 1 << 62
+_MOST_INTERVAL: Final = 86_400
 _MOST_SECONDS: Final = 10 * 366 * 86_400
 
 MOST_LIVE_SPOOL: Final = 2 << 30
@@ -43,7 +46,8 @@ _SHARE: Final = 4
 _DIRECTIONS: Final[tuple[Direction, ...]] = ("in", "out", "inout")
 
 _ONLY_LIVE: Final = (
-    "snap_length", "buffer_size", "no_promiscuous", "direction", "duration", "packets", "bytes",
+    "snap_length", "buffer_size", "no_promiscuous", "direction", "duration", "packets", "bytes", "user", "metrics",
+    "interval",
 )  # fmt: skip
 
 
@@ -67,6 +71,8 @@ def with_live(options: argparse.Namespace, config: Config) -> Config:
     """The configuration of a live capture, if one is asked for. UsageError: a value is no good."""
     if not is_live(options):
         return config
+    if options.metrics is not None and not config.workers:
+        raise UsageError("--metrics and --workers 0 exclude one another", "in one process nobody is there to answer")
     names = tuple(dict.fromkeys(options.interface))
     for name in names:
         if not name.isprintable() or not name or "/" in name or any(map(str.isspace, name)):
@@ -80,6 +86,9 @@ def with_live(options: argparse.Namespace, config: Config) -> Config:
         duration=_number("--duration", options.duration, 1, _MOST_SECONDS),
         packets=_number("--packets", options.packets, 1, _MOST),
         bytes=_size("--bytes", options.bytes, 1, _MOST),
+        user=options.user,
+        metrics=None if options.metrics is None else address_of(options.metrics),
+        interval=_number("--interval", options.interval, 1, _MOST_INTERVAL) or DEFAULT_INTERVAL,
     )
     return replace(
         config,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -63,8 +63,8 @@ class _Tap:
 class LiveInput:
     """The input of a live run. ``facts`` are complete when it has ``ended``."""
 
-    def __init__(self, config: Config, spool: Spool) -> None:
-        """UsageError: an interface cannot be opened."""
+    def __init__(self, config: Config, spool: Spool, interfaces: Sequence[Interface] = ()) -> None:
+        """``interfaces``: open ones; else they are opened here. UsageError: one cannot be."""
         assert config.live is not None
         self._live: Live = config.live
         self.path = config.inputs[0]
@@ -74,7 +74,9 @@ class LiveInput:
         self.handed = 0
         """Packets that the kernel gave us."""
         self._store = Store(spool, config.batch_packets, config.live.snap_length)
-        self._taps = [_Tap(Interface(name, config.live, config.expression)) for name in config.live.interfaces]
+        names = config.live.interfaces
+        opened = interfaces or [Interface(name, config.live, config.expression) for name in names]
+        self._taps = [_Tap(interface) for interface in opened]
         self._begun = self._next_second = time.monotonic()
         self._bytes = 0  # handed over
         self._most_bytes = min(config.live.bytes or OFFSET_MASK, OFFSET_MASK)
@@ -165,6 +167,7 @@ class LiveInput:
         exact = [tap for tap in self._taps if tap.interface.exact and not self._limited]
         return {
             "handed": self.handed,
+            "handed.bytes": self._bytes,
             "received": sum(tap.received for tap in self._taps),
             "unaccounted": sum(abs(tap.waits) for tap in exact),
             **self.drops.counters(),

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.capture import Capture, Dealt, describe
@@ -24,6 +25,7 @@ from workers.wire import Note, encode_note, encode_packets
 
 if TYPE_CHECKING:
     from pipeline.aside import Aside
+    from pipeline.live.interface import Interface
     from pipeline.spool.slabs import Spool
 
 UNRELEASED: Final = 64
@@ -38,12 +40,15 @@ STOP: Final = signal.SIGINT
 _TELL_EVERY: Final = 0.1  # seconds between two words on progress
 
 
-def capture_stage(config: Config, spool: Spool | None, wires: Wires, outbox: Outbox, status: Sender) -> dict[str, Any]:
+def capture_stage(
+    config: Config, spool: Spool | None, wires: Wires, outbox: Outbox, status: Sender,
+    interfaces: Sequence[Interface] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Read, decode, shard, send; keep count of what is not on disk yet."""
     senders = [outbox.add(wires.sender(f"batches-{n}")) for n in range(config.workers)]
     aside = _aside(config, spool)
     releases = _Releases(config, wires, outbox, status, aside)
-    capture = Capture(config, config.workers, spool)
+    capture = Capture(config, config.workers, spool, interfaces)
     if is_endless(config):
         signal.signal(STOP, lambda *_: capture.stop())
 
@@ -58,8 +63,12 @@ def capture_stage(config: Config, spool: Spool | None, wires: Wires, outbox: Out
 
     if config.live is not None:
         from pipeline.stages.live import capture_live
+        from pipeline.watch.pulse import Pulse, of_capture, to_coordinator
 
-        capture_live(config, capture, outbox, status, lambda: releases.has_room(senders), send)
+        assert spool is not None
+        facts = partial(of_capture, capture, spool, config.spool_bytes, senders, releases.count)
+        beat = Pulse(facts, to_coordinator(status)).beat
+        capture_live(config, capture, outbox, status, lambda: releases.has_room(senders), send, beat)
     else:
         if spool is not None:
             spool.make_room = releases.wait_for_one
@@ -112,6 +121,10 @@ class _Releases:
             self._outbox.waiter.wait()
         self._open[dealt.number] = _Open(dealt, self._each)
         self._latest = dealt.bytes_read
+
+    def count(self) -> int:
+        """Batches under way."""
+        return len(self._open)
 
     def has_room(self, senders: Sequence[Sender]) -> bool:
         """Whether a batch can be sent without waiting, to all ``senders``."""

@@ -29,13 +29,13 @@ _FINISH: Final = 3.0
 
 def capture_live(
     config: Config, capture: Capture, outbox: Outbox, status: Sender, has_room: Callable[[], bool],
-    send: Callable[[Dealt], None],
+    send: Callable[[Dealt], None], beat: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
-    """A whole capture. ``send`` does not wait when ``has_room`` says so."""
+    """A whole capture. ``send`` does not wait when ``has_room`` says so; ``beat`` is called again and again."""
     source = capture.begin_live()
     status.send(encode_note(Note("listening", {"text": f"capturing on {source.path}"})))
     try:
-        _Loop(config, capture, source, outbox, status).run(has_room, send)
+        _Loop(config, capture, source, outbox, status).run(has_room, send, beat)
     finally:
         source.close()
     for dealt in capture.finish():
@@ -56,12 +56,13 @@ class _Loop:
         for descriptor in source.descriptors():
             self._waiter.watch(descriptor, _nothing)
 
-    def run(self, has_room: Callable[[], bool], send: Callable[[Dealt], None]) -> None:
+    def run(self, has_room: Callable[[], bool], send: Callable[[Dealt], None], beat: Callable[[], None]) -> None:
         """Until all that was captured is sent, or given up."""
         end: float | None = None
         while True:
             self._waiter.wait(0 if self._source.ready() and has_room() else _TURN_MS)
             self._read()
+            beat()
             while has_room() and (dealt := self._next()) is not None:
                 send(dealt)
                 self._sent = time.monotonic()

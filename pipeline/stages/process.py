@@ -11,11 +11,12 @@ import gc
 import os
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pipeline.errors import FlowshardError, InternalError
+from pipeline.sealing import confine, no_more_processes
 from pipeline.transport import Receiver, Sender, Waiter, Wires
 from workers.contract import SHARDS
 from workers.wire import Frame, Message, Note, encode_note
@@ -75,13 +76,20 @@ class Inbox:
         return self._messages.popleft()
 
 
-def run_stage(name: str, folder: Path, stage: Stage, niceness: int = 0) -> int:
-    """A stage's whole life: do it, then say ``done`` with its counters, or ``failed`` and why."""
+def run_stage(name: str, folder: Path, stage: Stage, niceness: int = 0, writable: Sequence[Path] | None = None) -> int:
+    """A stage's whole life: do it, then say ``done`` with its counters, or ``failed`` and why.
+
+    ``writable``: it may change files beneath these folders only, and starts nothing. None: it is not held to that.
+    """
+    if writable is not None:
+        confine([folder, *writable])
     if niceness:
         os.nice(niceness)
     gc.disable()  # nothing here makes cycles by the packet, and a look at every open stream is dear
     wires, outbox = Wires(folder), Outbox()
     status = outbox.add(wires.sender(f"status-{name}"))
+    if writable is not None:
+        no_more_processes()  # now that ZeroMQ has its thread
     try:
         note, code = Note("done", stage(wires, outbox, status)), 0
     except FlowshardError as error:

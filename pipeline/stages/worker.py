@@ -6,17 +6,18 @@ Invariant: every batch is answered to every such writer, were it with nothing, s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.config import Config
 from pipeline.stages.process import Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
-from workers.contract import EventBatch
+from workers.contract import EventBatch, PacketBatch
 from workers.reassembler import Reassembler
 from workers.wire import Note, Packets, encode_events, encode_note, for_writer
 
 
-def worker_stage(number: int, config: Config, wires: Wires, outbox: Outbox, _: Sender) -> dict[str, Any]:
+def worker_stage(number: int, config: Config, wires: Wires, outbox: Outbox, status: Sender) -> dict[str, Any]:
     """Take a batch, judge it, send what happened to each writer that it concerns."""
     receiver = wires.receiver(f"batches-{number}")
     senders = {
@@ -33,11 +34,30 @@ def worker_stage(number: int, config: Config, wires: Wires, outbox: Outbox, _: S
                 outbox.put(sender, frames)
 
     inbox = Inbox([receiver])
+    look = _watched(config, reassembler, status)
     while isinstance(message := inbox.next(), Packets):
         say(reassembler.handle(message.batch))
+        look(message.batch)
     for events in reassembler.finish():
         say(events)
     for sender in senders.values():
         outbox.put(sender, encode_note(Note("end", {})))
     outbox.drain()
     return {"counters": reassembler.totals()}
+
+
+def _watched(config: Config, reassembler: Reassembler, status: Sender) -> Callable[[PacketBatch], None]:
+    """What looks at each batch: live, the coordinator is told each second how it is going."""
+    if config.live is None:
+        return lambda _: None
+    from pipeline.watch.pulse import Pulse, of_worker, to_coordinator
+    from pipeline.watch.talkers import Talkers
+
+    talkers = Talkers()
+    pulse = Pulse(lambda: of_worker(reassembler, talkers), to_coordinator(status))
+
+    def look(batch: PacketBatch) -> None:
+        talkers.add(batch)
+        pulse.beat()
+
+    return look

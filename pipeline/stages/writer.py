@@ -41,7 +41,7 @@ def import_all(config: Config) -> None:
 
 
 def writer_stage(
-    number: int, config: Config, fragment: Path, spool: Spool | None, wires: Wires, outbox: Outbox, _: Sender
+    number: int, config: Config, fragment: Path, spool: Spool | None, wires: Wires, outbox: Outbox, status: Sender
 ) -> dict[str, Any]:
     """Take events, write, release."""
     sources = [n for n in range(config.workers) if number in targets(n, config.workers, config.writers)]
@@ -53,8 +53,10 @@ def writer_stage(
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
     left = len(sources)
     untaken: dict[int, list[tuple[int, int]]] = {}
+    beat = _pulse(config, writer, status)
     while left:
         message = inbox.next()
+        beat()
         if isinstance(message, Happened):
             if message.events.untaken is not None:
                 untaken.setdefault(message.events.number, []).extend(untaken_in(message.events))
@@ -66,6 +68,15 @@ def writer_stage(
     writer.finish()
     outbox.drain()
     return {"counters": writer.counters, "renamed": writer.folder.renamed}
+
+
+def _pulse(config: Config, writer: Writer, status: Sender) -> Callable[[], None]:
+    """Live, tells the coordinator each second how it is going."""
+    if config.live is None:
+        return lambda: None
+    from pipeline.watch.pulse import Pulse, of_writer, to_coordinator
+
+    return Pulse(lambda: of_writer(writer), to_coordinator(status)).beat
 
 
 def _plain(config: Config, fragment: Path, memory: Memory, _: int) -> tuple[Writer, _Apply]:

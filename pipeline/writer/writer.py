@@ -126,6 +126,11 @@ class Writer:
         if self._flows is not None and events.connections is not None:
             self._flows.add(events.connections)
 
+    @property
+    def open_streams(self) -> int:
+        """How many may still grow."""
+        return len(self._streams)
+
     def finish(self) -> None:
         """Every stream is closed: make the fragment final."""
         self._say_rows()

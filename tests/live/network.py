@@ -93,8 +93,9 @@ class Capturing:
     """A flowshard that captures in a network."""
 
     def __init__(self, network: Network, output: Path, *words: object, env: Mapping[str, str] | None = None) -> None:
+        user = [] if "--user" in words else ["--user", "root"]  # which it is there, in a private folder of root's
         self.process = network.start(
-            network.command(*map(str, words), "-o", str(output)), env=environment(**(env or {})),
+            network.command(*map(str, words), *user, "-o", str(output)), env=environment(**(env or {})),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         self.said: list[str] = []
