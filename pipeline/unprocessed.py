@@ -11,18 +11,17 @@ snap length 0 (none) and a clock of nanoseconds. A packet's number in the input 
 """
 
 import os
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
-from pipeline import __version__
 from pipeline.decode.link import ETHERNET
 from pipeline.decode.reasons import Reason
+from pipeline.pcapng import COMMENT, DESCRIPTION, FOOT, HEAD, WORD, Blocks, descriptions, option, section, text
 from pipeline.report.placing import beside, check_target, create, output_error, place, remove, write_all
 from pipeline.source.records import Records
 from workers.contract import I64, U8, U16, U32, Untaken
@@ -60,18 +59,6 @@ _EARLY_BIT: Final = 1 << 8  # beside a reason's code
 _LATE_BIT: Final = 1 << 9
 _HIGHEST: Final = (1 << 63) - 1  # where the readers hold later times
 
-_SECTION: Final = 0x0A0D0D0A
-_INTERFACE: Final = 1
-_ENHANCED: Final = 6
-_COMMENT: Final = 1
-_APPLICATION: Final = 4
-_RESOLUTION: Final = 9
-_PACKET_ID: Final = 5
-
-_WORD: Final = np.dtype("<u4")
-_HEAD: Final = 7  # words of a packet's block in front of the frame
-_FOOT: Final = 5  # words behind the comment: packet number, end of the options, length
-_DESCRIPTION: Final = 8  # words of an interface description
 _BUFFER: Final = 1 << 18
 """Words of blocks that are made at a time. A packet that is longer is made by itself."""
 
@@ -87,19 +74,6 @@ def comment(code: int) -> str:
     return "not processed: " + _TEXTS.get(name, name.lower().replace("_", " "))
 
 
-class _Blocks(NamedTuple):
-    """Packets on their way to blocks. Columns of equal length; sizes and places in words."""
-
-    records: Records
-    packet: I64  # packet number
-    interface: I64
-    kind: I64  # which comment
-    described: I64  # _DESCRIPTION where the interface is to be described first, else 0
-    commented: I64  # the comment's words
-    total: I64  # the block's words
-    end: I64  # place behind the block
-
-
 class Unprocessed:
     """The capture file of ``-w``. A failed write removes the unfinished file."""
 
@@ -113,7 +87,7 @@ class Unprocessed:
         self._numbers = np.full(1 << 16, -1, np.int64)  # link type: number of its interface
         self._comments: dict[int, U32] = {}
         self._file = create(self._made)
-        self._write(_section())
+        self._write(section())
 
     def add(
         self,
@@ -140,21 +114,21 @@ class Unprocessed:
         comments = [self._comment_of(code) for code in kinds.tolist()]
         interface, described = self._interface_of(chosen.link)
         commented = np.array([len(words) for words in comments])[kind]
-        total = _HEAD + (chosen.captured.astype(np.int64) + 3) // 4 + commented + _FOOT
+        total = HEAD + (chosen.captured.astype(np.int64) + 3) // 4 + commented + FOOT
         end = np.cumsum(described + total)
         numbers = rows + first_packet if packets is None else packets
-        blocks = _Blocks(chosen, numbers, interface, kind, described, commented, total, end)
+        blocks = Blocks(chosen, numbers, interface, kind, described, commented, total, end)
         views = _views(data, len(rows), source)
         begin = base = 0
         while begin < len(rows):
             stop = max(begin + 1, int(np.searchsorted(end, base + _BUFFER, "right")))
-            self._write(_text(views, _some(blocks, begin, stop), comments, base))
+            self._write(text(views, blocks.part(begin, stop), comments, base))
             begin, base = stop, int(end[stop - 1])
 
     def close(self) -> None:
         """Gives the file its name; what had that name is replaced. OutputError, with nothing replaced."""
         if not self._interfaces:  # readers want one, be it without packets
-            self._write(_descriptions(np.array([ETHERNET], np.uint16)).tobytes())
+            self._write(descriptions(np.array([ETHERNET], np.uint16)).tobytes())
         try:
             descriptor, self._file = self._file, -1
             os.close(descriptor)
@@ -170,9 +144,9 @@ class Unprocessed:
             self._file = -1
         remove(self._made)
 
-    def _write(self, text: bytes | memoryview) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         try:
-            write_all(self._file, [text])
+            write_all(self._file, [data])
         except OSError as error:
             self.abandon()  # so that it cannot get its name
             raise output_error("write", self._path, error) from error
@@ -184,16 +158,16 @@ class Unprocessed:
         fresh = np.sort(first[self._numbers[links] < 0])
         self._numbers[link[fresh]] = np.arange(self._interfaces, self._interfaces + len(fresh))
         self._interfaces += len(fresh)
-        described[fresh] = _DESCRIPTION
+        described[fresh] = DESCRIPTION
         return self._numbers[link], described
 
     def _comment_of(self, code: int) -> U32:
         """The option opt_comment for a reason, and what is to be said of the time."""
         words = self._comments.get(code)
         if words is None:
-            text = comment(code & 0xFF)
-            text += _EARLY if code & _EARLY_BIT else _LATE if code & _LATE_BIT else ""
-            words = self._comments[code] = np.frombuffer(_option(_COMMENT, text.encode()), _WORD)
+            said = comment(code & 0xFF)
+            said += _EARLY if code & _EARLY_BIT else _LATE if code & _LATE_BIT else ""
+            words = self._comments[code] = np.frombuffer(option(COMMENT, said.encode()), WORD)
         return words
 
 
@@ -204,86 +178,3 @@ def _views(data: U8 | Mapping[int, U8], count: int, source: I64 | None) -> Itera
     assert source is not None
     views = {number: array.data for number, array in data.items()}
     return map(views.__getitem__, source.tolist())
-
-
-def _text(views: Iterator[memoryview], blocks: _Blocks, comments: list[U32], base: int) -> memoryview:
-    """The bytes of blocks that follow one another from the place ``base`` on. Takes a view for each.
-
-    The fields are set column by column, each frame is copied by itself: twice as fast as joining the pieces.
-    """
-    out = np.empty(int(blocks.end[-1]) - base, _WORD)
-    end = blocks.end - base
-    begin = end - blocks.total
-    foot = end - _FOOT
-    records = blocks.records
-    fresh = np.flatnonzero(blocks.described)
-    if len(fresh):
-        _put(out, begin[fresh] - _DESCRIPTION, _descriptions(records.link[fresh]))
-    out[foot - blocks.commented - 1] = 0  # the frame's padding; without a frame the head comes over it
-    _put(out, begin, _heads(blocks))
-    for kind in np.unique(blocks.kind).tolist():
-        _put(out, (foot - blocks.commented)[blocks.kind == kind], comments[kind])
-    _put(out, foot, _feet(blocks))
-    text = out.view(np.uint8).data
-    places = ((begin + _HEAD) * 4).tolist()
-    # The views come last: zip would take one too many of them.
-    for at, start, size, data in zip(places, records.start.tolist(), records.captured.tolist(), views, strict=False):
-        text[at : at + size] = data[start : start + size]
-    return text
-
-
-def _some(blocks: _Blocks, begin: int, stop: int) -> _Blocks:
-    records, *columns = blocks
-    return _Blocks(Records._make(column[begin:stop] for column in records), *(column[begin:stop] for column in columns))
-
-
-def _put(out: U32, places: I64, words: U32) -> None:
-    """Sets words, (w,) or (n, w), from each of the places (n,) on."""
-    out[places[:, None] + np.arange(words.shape[-1])] = words
-
-
-def _heads(blocks: _Blocks) -> U32:
-    """(n, 7): what stands in front of a frame."""
-    records = blocks.records
-    time = np.maximum(records.time, 0)
-    head = np.empty((len(time), _HEAD), _WORD)
-    head[:, 0] = _ENHANCED
-    head[:, 1] = blocks.total * 4
-    head[:, 2] = blocks.interface
-    head[:, 3] = time >> 32
-    head[:, 4] = time & 0xFFFFFFFF
-    head[:, 5] = records.captured
-    head[:, 6] = records.length
-    return head
-
-
-def _feet(blocks: _Blocks) -> U32:
-    """(n, 5): what stands behind a comment."""
-    foot = np.zeros((len(blocks.packet), _FOOT), _WORD)
-    foot[:, 0] = _PACKET_ID | 8 << 16
-    foot[:, 1] = blocks.packet & 0xFFFFFFFF
-    foot[:, 2] = blocks.packet >> 32
-    foot[:, 4] = blocks.total * 4
-    return foot
-
-
-def _descriptions(links: U16) -> U32:
-    """(n, 8): an interface description block for each link type."""
-    words = np.zeros((len(links), _DESCRIPTION), _WORD)
-    words[:, 0] = _INTERFACE
-    words[:, 1] = words[:, 7] = _DESCRIPTION * 4
-    words[:, 2] = links  # the upper half is reserved; the snap length is 0
-    words[:, 4] = _RESOLUTION | 1 << 16
-    words[:, 5] = 9
-    return words
-
-
-def _option(code: int, value: bytes) -> bytes:
-    return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
-
-
-def _section() -> bytes:
-    """The section header: little endian, of unknown length."""
-    options = _option(_APPLICATION, f"flowshard {__version__}".encode()) + bytes(4)
-    total = 28 + len(options)
-    return struct.pack("<IIIHHq", _SECTION, total, 0x1A2B3C4D, 1, 0, -1) + options + struct.pack("<I", total)
