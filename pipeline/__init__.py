@@ -47,7 +47,7 @@ Where things are, in the order in which the data takes them:
     watch/         how a live run is doing, for people and for Prometheus
     timeline.py    several inputs as one, merged by time
     memory.py      the bytes that addresses stand for
-    aside.py       what no stream took, to -w; unprocessed.py: that file
+    aside.py       what no stream took, to -w; unprocessed.py: that file; pcapng.py: the blocks of such a capture
     decode/        kernels: records to TCP segments; the filter expression
     defrag/        IP fragments to datagrams, before anything has a flow
     shard.py       keyed symmetric hash; one batch into one batch a worker

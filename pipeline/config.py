@@ -74,6 +74,20 @@ DEFAULT_INTERVAL: Final = 10
 Direction: TypeAlias = Literal["in", "out", "inout"]
 
 
+DEFAULT_KEEP_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Where captured packets are kept, as files that follow one another."""
+
+    folder: Path
+    run: str  # what their names begin with
+    size: int = DEFAULT_KEEP_BYTES  # most bytes of a file
+    seconds: int | None = None  # most seconds between a file's first packet and its last
+    files: int | None = None  # most files; the oldest goes
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
     """What is captured, and when that ends. ``Config.inputs`` is one then: all interfaces together."""
@@ -89,6 +103,7 @@ class Live:
     user: str | None = None  # --user: who the run is once interfaces are open
     metrics: Address | None = None  # where Prometheus may ask
     interval: int = DEFAULT_INTERVAL  # seconds between two lines on how it is doing, where no terminal is
+    keep: Keep | None = None  # --keep-packets
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,8 +87,9 @@ def run_processes(
                 spool.close()
     workers = [done[f"worker-{n}"] for n in range(config.workers)]
     writers = [done[f"writer-{m}"] for m in range(config.writers)]
+    kept = done.get("keeper", {"counters": {}})["counters"]
     return Results(
-        done["capture"]["counters"], done["capture"]["inputs"], [each["counters"] for each in workers],
+        done["capture"]["counters"] | kept, done["capture"]["inputs"], [each["counters"] for each in workers],
         [each["counters"] for each in writers], [tuple(pair) for each in writers for pair in each["renamed"]],
     )  # fmt: skip
 
@@ -165,6 +166,11 @@ def _stages(
     import_all(config)
     for m in range(config.writers):
         yield f"writer-{m}", partial(writer_stage, m, config, fragments[m], spool)
+    if config.live is not None and config.live.keep is not None:
+        from pipeline.stages.keeper import keeper_stage
+
+        assert spool is not None
+        yield "keeper", partial(keeper_stage, config, spool)
 
 
 def _writable(config: Config, fragments: Sequence[Path], name: str) -> list[Path]:
@@ -172,6 +178,8 @@ def _writable(config: Config, fragments: Sequence[Path], name: str) -> list[Path
     stage, _, number = name.partition("-")
     if stage == "writer":
         return [config.output, fragments[int(number)].parent]
+    if stage == "keeper" and config.live is not None and config.live.keep is not None:
+        return [config.live.keep.folder]
     return [config.unfinished.parent] if stage == "capture" and config.unfinished is not None else []
 
 

@@ -152,6 +152,10 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="say so often how it is doing, where no terminal is (default: 10); SIGUSR1 asks for it at once",
     )
+    add("--keep-packets", metavar="DIR", help="keep the packets, too: pcapng files in this folder, made if missing")
+    add("--keep-size", metavar="SIZE", help="begin a new file of them before one is longer (default: 256M)")
+    add("--keep-seconds", metavar="SECONDS", help="... and before one spans more time")
+    add("--keep-files", metavar="N", help="keep that many of these files, the oldest goes (default: all)")
 
 
 def _add_streams(parser: argparse.ArgumentParser) -> None:

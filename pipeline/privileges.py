@@ -209,7 +209,7 @@ def _ordinary(text: str) -> int:
 def _check(identity: Identity, made: Path, written: Sequence[Path]) -> None:
     """_Cannot: that user may not read our code, or write where the run has to. Makes the output folder if only
     root may."""
-    there = _nearest(made)
+    there = nearest(made)
     groups = os.getgroups()
     try:
         lower(identity)
@@ -237,7 +237,7 @@ def _access(folder: Path, how: int) -> bool:
     return os.access(folder, how, effective_ids=True)
 
 
-def _nearest(folder: Path) -> Path:
+def nearest(folder: Path) -> Path:
     """The folder, or the first above it that is there."""
     return next((each for each in (folder, *folder.parents) if os.path.lexists(each)), Path())
 

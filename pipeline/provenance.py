@@ -95,6 +95,7 @@ def _live_options(config: Config) -> dict[str, str | int | bool | None]:
         "snap_length": live.snap_length, "buffer_bytes": live.buffer_bytes, "promiscuous": live.promiscuous,
         "direction": live.direction, "duration": live.duration, "most_packets": live.packets,
         "most_bytes": live.bytes,
+        **({} if live.keep is None else {"keep_packets": str(live.keep.folder), "keep_run": live.keep.run}),
     }  # fmt: skip
 
 

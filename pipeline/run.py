@@ -50,6 +50,10 @@ def run(config: Config) -> Outcome:
     sensor = _sensor(config)
     folder = open_output(config)
     try:
+        if config.live is not None and config.live.keep is not None:
+            from pipeline.live.kept import make_folder
+
+            make_folder(config.live.keep)
         quiet = config.quiet or config.console
         with sensor or nullcontext(), Progress(_total(config), quiet=quiet, bar=sensor is None) as progress:
             results, fragments = _stages(config, folder, progress, sensor)

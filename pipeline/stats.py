@@ -15,6 +15,7 @@ from typing import Final
 from pipeline.decode.reasons import Reason, group
 from pipeline.source.records import Fault
 
+_LIVE: Final = ("received", "unaccounted", "kept", "kept.bytes", "kept.files", "kept.removed")
 _SEEN: Final = re.compile(r"analysis\.([^.]+)\.seen")
 
 
@@ -93,7 +94,10 @@ def _live_lines(capture: Mapping[str, int]) -> list[tuple[str, int, int]]:
     if "handed" not in capture:
         return []
     dropped = capture["dropped.spool"] + capture["dropped.unfinished"]
-    return [("packets handed over by the kernel = read + dropped", capture["handed"], capture["read"] + dropped)]
+    lines = [("packets handed over by the kernel = read + dropped", capture["handed"], capture["read"] + dropped)]
+    if "kept" in capture:
+        lines.append(("packets read = kept + not kept", capture["read"], capture["kept"] + capture["dropped.keep"]))
+    return lines
 
 
 def summary(
@@ -132,7 +136,7 @@ def summary(
             if reason not in (Reason.TCP, Reason.FRAGMENT_MERGED)
         },
         **{name: count for name, count in capture.items() if name.startswith(("link.", "dropped."))},
-        **{name: capture[name] for name in ("received", "unaccounted") if name in capture},
+        **{name: capture[name] for name in _LIVE if name in capture},
     }
     return told | {name: told.get(name, 0) + count for name, count in _found(writer)}
 

@@ -302,6 +302,19 @@ class EventBatch(NamedTuple):
     connections: Connections | None = None
 
 
+class Stored(NamedTuple):
+    """Captured packets in one slab of the spool, on their way to be kept. Columns of equal length n."""
+
+    number: int
+    base: int  # address of the slab's first byte
+    place: int  # of it in the spool
+    start: U64  # place of the frame's first byte in the slab
+    captured: U32
+    length: U32  # on the wire
+    time: I64  # ns since 1970-01-01
+    link: U16  # LINKTYPE_ number
+
+
 class GapReason(IntEnum):
     """Why bytes were given up."""
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgpack
 import numpy as np
 
-from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Extents, Overlaps, PacketBatch
+from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Extents, Overlaps, PacketBatch, Stored
 from workers.events import TABLES, dtypes
 
 VERSION: Final = 1
@@ -35,9 +35,11 @@ _PACKETS: Final = dtypes(PacketBatch)
 _PER_FLOW: Final = ("keys", "hashes", "shards")
 _EVENTS: Final = {name: dtypes(table) for name, table in TABLES.items()}
 _EXTENTS: Final = dtypes(Extents)
+_STORED: Final = dtypes(Stored)
 _KNOWN: Final = (
     _PACKETS
     | {f"extents.{name}": dtype for name, dtype in _EXTENTS.items()}
+    | {f"stored.{name}": dtype for name, dtype in _STORED.items()}
     | {f"{name}.{field}": dtype for name in TABLES for field, dtype in _EVENTS[name].items()}
 )
 
@@ -66,7 +68,7 @@ class Note(NamedTuple):
     facts: dict[str, Any]
 
 
-Message: TypeAlias = "Packets | Happened | Note"
+Message: TypeAlias = "Packets | Happened | Note | Stored"
 
 
 # Out
@@ -122,6 +124,12 @@ def _extents(extents: Extents) -> list[tuple[str, Any]]:
     return [(f"extents.{name}", column) for name, column in zip(Extents._fields, extents, strict=True)]
 
 
+def encode_stored(stored: Stored) -> list[Frame]:
+    """Packets to be kept, as frames."""
+    scalars = {"number": stored.number, "base": stored.base, "place": stored.place}
+    return _encode("stored", scalars, [(f"stored.{name}", getattr(stored, name)) for name in _STORED])
+
+
 def encode_note(note: Note) -> list[Frame]:
     """Facts are numbers, strings, and lists and maps of them."""
     return [msgpack.packb([VERSION, note.kind, {}, []]), msgpack.packb(note.facts)]
@@ -166,6 +174,8 @@ def decode(frames: Sequence[Frame]) -> Message:
             return Packets(_packets(scalars, _columns(described, frames[1:])))
         if kind == "events":
             return _happened(scalars, _columns(described, frames[1:]))
+        if kind == "stored":
+            return _stored(scalars, _columns(described, frames[1:]))
         if len(frames) != 2 or not isinstance(kind, str):
             raise WireError("a note has two frames")
         facts = msgpack.unpackb(frames[1], strict_map_key=False)
@@ -242,6 +252,13 @@ def _packets(scalars: dict[str, Any], columns: dict[str, Any]) -> PacketBatch:
     if rows and bool((batch.missing > batch.size).any()):
         raise WireError("packets: more bytes missing than there are")
     return batch
+
+
+def _stored(scalars: dict[str, Any], columns: dict[str, Any]) -> Stored:
+    found = _checked(columns, _STORED, "stored.", "stored")
+    if columns or len(set(map(len, found))) != 1:
+        raise WireError("stored: columns of different lengths, or unknown ones")
+    return Stored(_whole(scalars, "number"), _whole(scalars, "base"), _whole(scalars, "place"), *found)
 
 
 def _taken_extents(columns: dict[str, Any]) -> Extents:

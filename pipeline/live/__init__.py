@@ -5,6 +5,7 @@
     columns    libpcap's batches to record columns; the length on the wire of what was cut
     store      bytes into slabs, blocks in a queue that the spool bounds
     source     all interfaces as one input, and when it ends
+    kept       the files of --keep-packets
     drops      what was dropped, where, second by second
     sensor     the operator's side of a run: rights that are given up, what can be seen while it lasts
     told       what a person is told: why nothing comes, what was dropped, and what helps

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -17,10 +18,12 @@ from typing import Final
 from pipeline.config import (
     DEFAULT_BUFFER_BYTES,
     DEFAULT_INTERVAL,
+    DEFAULT_KEEP_BYTES,
     DEFAULT_SPOOL_BYTES,
     MOST_SNAP_LENGTH,
     Config,
     Direction,
+    Keep,
     Live,
     byte_size,
     whole_number,
@@ -35,6 +38,7 @@ _LEAST_BUFFER: Final = 1 << 20
 _MOST_BUFFER: Final = 1 << 30
 _MOST: Final = 1 << 62
 _MOST_INTERVAL: Final = 86_400
+_LEAST_KEPT: Final = 1 << 20
 _MOST_SECONDS: Final = 10 * 366 * 86_400
 
 MOST_LIVE_SPOOL: Final = 2 << 30
@@ -47,7 +51,7 @@ _DIRECTIONS: Final[tuple[Direction, ...]] = ("in", "out", "inout")
 
 _ONLY_LIVE: Final = (
     "snap_length", "buffer_size", "no_promiscuous", "direction", "duration", "packets", "bytes", "user", "metrics",
-    "interval",
+    "interval", "keep_packets", "keep_size", "keep_seconds", "keep_files",
 )  # fmt: skip
 
 
@@ -89,6 +93,7 @@ def with_live(options: argparse.Namespace, config: Config) -> Config:
         user=options.user,
         metrics=None if options.metrics is None else address_of(options.metrics),
         interval=_number("--interval", options.interval, 1, _MOST_INTERVAL) or DEFAULT_INTERVAL,
+        keep=_keep(options, config),
     )
     return replace(
         config,
@@ -98,6 +103,21 @@ def with_live(options: argparse.Namespace, config: Config) -> Config:
         hash_key=config.hash_key if options.hash_key is not None else int.from_bytes(os.urandom(8)),
         spool_bytes=config.spool_bytes if options.spool_size is not None else live_spool_bytes(),
     )
+
+
+def _keep(options: argparse.Namespace, config: Config) -> Keep | None:
+    """What is asked for of kept packets. UsageError: a value is no good, or says how nothing is to be kept."""
+    size = _size("--keep-size", options.keep_size, _LEAST_KEPT, _MOST)
+    seconds = _number("--keep-seconds", options.keep_seconds, 1, _MOST_SECONDS)
+    files = _number("--keep-files", options.keep_files, 1, _MOST)
+    if options.keep_packets is None:
+        if (size, seconds, files) != (None, None, None):
+            raise UsageError("there are no packets to keep", "say where to with --keep-packets DIR")
+        return None
+    if not config.workers:
+        raise UsageError("--keep-packets and --workers 0 exclude one another", "a process of its own keeps them")
+    run = f"flowshard-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}-"
+    return Keep(Path(options.keep_packets).absolute(), run, size or DEFAULT_KEEP_BYTES, seconds, files)
 
 
 def live_spool_bytes() -> int:

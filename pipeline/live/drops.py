@@ -5,6 +5,7 @@ Invariant: no count ever falls.
 
 ``kernel``: the ring was full, since the capture process got no core. ``interface``: the card or its driver.
 ``spool``: read, and no slab was to be had. ``unfinished``: in the spool when the time to finish was over.
+``keep``: the packet is in its stream, but --keep-packets had no time or no room for it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 from pipeline.live.interface import Counts
 
 _WRAP: Final = 1 << 32
-NAMES: Final = ("kernel", "interface", "spool", "unfinished")
+NAMES: Final = ("kernel", "interface", "spool", "unfinished", "keep")
 
 
 class Drops:
@@ -23,7 +24,7 @@ class Drops:
 
     def __init__(self) -> None:
         self.packets: Counter[str] = Counter(dict.fromkeys(NAMES, 0))
-        self.bytes: Counter[str] = Counter(dict.fromkeys(("spool", "unfinished"), 0))  # captured ones
+        self.bytes: Counter[str] = Counter(dict.fromkeys(("spool", "unfinished", "keep"), 0))  # captured ones
         self.seconds = 0
         """In which something was dropped."""
         self._told = 0

@@ -17,7 +17,7 @@ from typing import Any, Self
 from pipeline.config import Config
 from pipeline.console import warning
 from pipeline.live.interface import Interface
-from pipeline.privileges import become, lower, plan, raised
+from pipeline.privileges import become, lower, nearest, plan, raised
 from pipeline.transport import Waiter
 from pipeline.watch.serving import Server, check
 from pipeline.watch.view import View
@@ -92,5 +92,7 @@ def folders(config: Config) -> tuple[Path, list[Path]]:
     named = [path.parent for path in (config.report, config.flows, config.unprocessed) if path is not None]
     if config.spool_folder is not None:
         named.append(config.spool_folder)
+    if config.live is not None and config.live.keep is not None:  # it is made, too, if missing
+        named.append(nearest(config.live.keep.folder))
     inside = os.path.realpath(output)
     return output, [each for each in named if os.path.commonpath([inside, os.path.realpath(each)]) != inside]

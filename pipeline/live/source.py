@@ -22,7 +22,7 @@ from pipeline.config import Config, Live
 from pipeline.live.columns import Columns
 from pipeline.live.drops import Drops
 from pipeline.live.interface import Counts, Interface, Lost
-from pipeline.live.store import Store
+from pipeline.live.store import MOST_BYTES, Store
 from pipeline.reading import Block, InputFacts
 from pipeline.source.records import Fault
 from pipeline.spool.slabs import Spool
@@ -132,9 +132,9 @@ class LiveInput:
         """Whether a block should be taken."""
         return self.ended or self._store.ready(time.monotonic())
 
-    def next(self) -> Block | None:
-        """The oldest block; None when nothing waits."""
-        return self._store.next()
+    def next(self, most: int = MOST_BYTES) -> Block | None:
+        """The oldest block, or as much of it as ``most`` bytes hold; None when nothing waits."""
+        return self._store.next(most)
 
     def abandon(self) -> None:
         """Nobody takes what is left. It is counted."""

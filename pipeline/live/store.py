@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -23,6 +23,9 @@ MOST_AGE: Final = 0.2
 _KEPT: Final = 128 << 20
 """Bytes of the spool that are kept ready: making storage costs 0.25 s a gigabyte."""
 
+MOST_BYTES: Final = 1 << 62
+"""No bound: a block is no longer than a slab."""
+
 _SHRINKS: Final = 8
 """Slabs in one go."""
 
@@ -35,6 +38,15 @@ class _Sealed:
     def __init__(self, slab: Slab, lease: Lease, base: int, columns: Columns) -> None:
         self.slab, self.lease, self.base, self.columns = slab, lease, base, columns
         self.bytes = int(columns.captured.sum())
+
+    def split(self, most: int) -> tuple[Self, Self]:
+        """The first packets, as many as ``most`` bytes hold, and the others, if there are any, as blocks."""
+        slab, lease, base, columns = self.slab, self.lease, self.base, self.columns
+        count = max(1, int(np.searchsorted(np.cumsum(columns.captured, dtype=np.int64), most, "right")))
+        lease.take()
+        parts = (Columns._make(column[some] for column in columns) for some in (slice(count), slice(count, None)))
+        first, rest = (type(self)(slab, lease, base, part) for part in parts)
+        return first, rest
 
 
 class Store:
@@ -95,13 +107,19 @@ class Store:
         """Whether a block is full, or old enough."""
         return bool(self._queue) or (self._waiting > 0 and now - self._since >= MOST_AGE)
 
-    def next(self) -> Block | None:
-        """The oldest block, full or not. Whoever takes it drops its lease."""
+    def next(self, most: int = MOST_BYTES) -> Block | None:
+        """The oldest block, full or not, or as much of it as ``most`` bytes hold, but a packet at least.
+
+        Whoever takes it drops its lease.
+        """
         if not self._queue:
             self._seal()
         if not self._queue:
             return None
         sealed = self._queue.popleft()
+        if sealed.bytes > most:
+            sealed, rest = sealed.split(most)
+            self._queue.appendleft(rest)
         self.handed_on += sealed.bytes
         data = np.frombuffer(sealed.slab.data, np.uint8, sealed.slab.size)
         return Block(data, records(data, sealed.columns, self._snap_length), sealed.base, sealed.lease)

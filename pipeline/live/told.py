@@ -26,6 +26,7 @@ _WHERE: Final = {
     "interface": "by the interface",
     "spool": "for want of room in the spool",
     "unfinished": "when the time to finish was over",
+    "keep": "by --keep-packets alone",
 }
 
 _HELPS: Final = {
@@ -33,6 +34,7 @@ _HELPS: Final = {
     "interface": "larger rings of the card (ethtool -G)",
     "spool": "a larger --spool-size, more --workers, a faster disk",
     "unfinished": "a faster disk, more --workers",
+    "keep": "a faster disk for them",
 }
 
 

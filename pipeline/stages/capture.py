@@ -19,6 +19,7 @@ from pipeline.capture import Capture, Dealt, describe
 from pipeline.config import Config
 from pipeline.memory import nothing_spooled
 from pipeline.reading import is_endless
+from pipeline.stages.pace import Pace
 from pipeline.stages.process import Outbox, targets
 from pipeline.transport import Receiver, Sender, Wires
 from workers.wire import Note, encode_note, encode_packets
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     from pipeline.aside import Aside
     from pipeline.live.interface import Interface
     from pipeline.spool.slabs import Spool
+    from pipeline.stages.keeping import Keeping
 
 UNRELEASED: Final = 64
 """Batches under way between reading and disk. The links' windows are narrower as a rule."""
 
-UNRELEASED_BYTES: Final = 64 << 20
-"""... and captured bytes, live: the rest stays in the spool, where it can be given up when the run has to end."""
+_PIECES: Final = 2
+"""Batches that what may be under way is divided into, when it is little."""
 
 STOP: Final = signal.SIGINT
 """Asks the capture process to take the input for ended."""
@@ -52,6 +54,8 @@ def capture_stage(
     if is_endless(config):
         signal.signal(STOP, lambda *_: capture.stop())
 
+    keeping: Keeping | None = None
+
     def send(dealt: Dealt) -> None:
         releases.expect(dealt)
         for sender, part in zip(senders, dealt.parts, strict=True):
@@ -62,13 +66,16 @@ def capture_stage(
             dealt.parts.clear()
 
     if config.live is not None:
+        from pipeline.stages.keeping import Keeping
         from pipeline.stages.live import capture_live
         from pipeline.watch.pulse import Pulse, of_capture, to_coordinator
 
         assert spool is not None
         facts = partial(of_capture, capture, spool, config.spool_bytes, senders, releases.count)
         beat = Pulse(facts, to_coordinator(status)).beat
-        capture_live(config, capture, outbox, status, lambda: releases.has_room(senders), send, beat)
+        keeping = Keeping(config, wires, outbox) if config.live.keep is not None else None
+        has_room = partial(releases.has_room, senders)
+        capture_live(config, capture, outbox, status, has_room, send, beat, releases.piece, keeping)
     else:
         if spool is not None:
             spool.make_room = releases.wait_for_one
@@ -77,6 +84,8 @@ def capture_stage(
     for sender in senders:
         outbox.put(sender, encode_note(Note("end", {})))
     releases.wait_for_all()
+    if keeping is not None:
+        keeping.finish()
     outbox.drain()
     if aside is not None:
         aside.close()
@@ -97,6 +106,7 @@ class _Open:
 
     dealt: Dealt
     left: int  # releases to come
+    size: int  # captured bytes
     untaken: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -111,6 +121,8 @@ class _Releases:
         self._aside = aside
         self._told = time.monotonic()
         self._latest = 0  # bytes read when the latest batch was
+        self._pace = Pace()
+        self._bytes = 0  # under way
         for m in range(config.writers):
             receiver = wires.receiver(f"releases-{m}")
             outbox.waiter.watch(receiver, lambda receiver=receiver: self._take(receiver))  # type: ignore[misc]
@@ -119,21 +131,29 @@ class _Releases:
         """A batch is about to be sent; waits while too many are under way."""
         while len(self._open) >= UNRELEASED:
             self._outbox.waiter.wait()
-        self._open[dealt.number] = _Open(dealt, self._each)
+        size = dealt.bytes_read - self._latest
+        self._pace.sent(time.monotonic(), first=not self._open)
+        self._open[dealt.number] = _Open(dealt, self._each, size)
         self._latest = dealt.bytes_read
+        self._bytes += size
 
     def count(self) -> int:
         """Batches under way."""
         return len(self._open)
 
     def has_room(self, senders: Sequence[Sender]) -> bool:
-        """Whether a batch can be sent without waiting, to all ``senders``."""
+        """Live: whether a batch can be sent without waiting, to all ``senders``, and will be written soon: the rest
+        stays in the spool, where it can be given up when the run has to end."""
         if not all(sender.ready() for sender in senders):
             return False
-        if not self._open:
-            return True
-        oldest = next(iter(self._open.values())).dealt
-        return len(self._open) < UNRELEASED and self._latest - oldest.bytes_read < UNRELEASED_BYTES
+        return not self._open or (len(self._open) < UNRELEASED and self._bytes < self._room())
+
+    def piece(self) -> int:
+        """Bytes that a batch should have at most, so that a slow writer does not take too long for it."""
+        return self._room() // _PIECES
+
+    def _room(self) -> int:
+        return self._pace.room(time.monotonic(), waits=bool(self._open))
 
     def wait_for_one(self) -> bool:
         """Wait for a word from the writers; False when nothing is under way."""
@@ -172,6 +192,8 @@ class _Releases:
         del self._open[batch.dealt.number]
         batch.dealt.drop()
         now = time.monotonic()
+        self._bytes -= batch.size
+        self._pace.written(batch.size, now)
         if now - self._told > _TELL_EVERY and self._status.ready():
             self._told = now
             self._status.send(encode_note(Note("progress", {"bytes": batch.dealt.bytes_read})))

@@ -15,7 +15,9 @@ from typing import Final
 from pipeline.capture import Capture, Dealt
 from pipeline.config import Config
 from pipeline.live.source import LiveInput
+from pipeline.live.store import MOST_BYTES
 from pipeline.live.told import Lookout
+from pipeline.stages.keeping import Keeping
 from pipeline.stages.process import Outbox
 from pipeline.transport import Sender
 from workers.wire import Note, encode_note
@@ -23,19 +25,23 @@ from workers.wire import Note, encode_note
 _TURN_MS: Final = 50
 """The longest wait: signals, time limits and blocks that are not full are looked at in between."""
 
-_FINISH: Final = 3.0
+_FINISH: Final = 2.5
 """Seconds from the end of the capture until what still lies in the spool is given up."""
 
 
 def capture_live(
     config: Config, capture: Capture, outbox: Outbox, status: Sender, has_room: Callable[[], bool],
     send: Callable[[Dealt], None], beat: Callable[[], None] = lambda: None,
+    most: Callable[[], int] = lambda: MOST_BYTES, keeping: Keeping | None = None,
 ) -> None:  # fmt: skip
-    """A whole capture. ``send`` does not wait when ``has_room`` says so; ``beat`` is called again and again."""
+    """A whole capture. ``send`` does not wait when ``has_room`` says so, and wants no more than ``most`` bytes then;
+    ``beat`` is called again and again."""
     source = capture.begin_live()
+    if keeping is not None:
+        keeping.begin(source.drops)
     status.send(encode_note(Note("listening", {"text": f"capturing on {source.path}"})))
     try:
-        _Loop(config, capture, source, outbox, status).run(has_room, send, beat)
+        _Loop(config, capture, source, outbox, status, most, keeping).run(has_room, send, beat)
     finally:
         source.close()
     for dealt in capture.finish():
@@ -45,11 +51,16 @@ def capture_live(
 class _Loop:
     """Reads, and sends whenever there is room."""
 
-    def __init__(self, config: Config, capture: Capture, source: LiveInput, outbox: Outbox, status: Sender) -> None:
+    def __init__(
+        self, config: Config, capture: Capture, source: LiveInput, outbox: Outbox, status: Sender,
+        most: Callable[[], int], keeping: Keeping | None,
+    ) -> None:  # fmt: skip
         self._capture = capture
         self._source = source
         self._waiter = outbox.waiter
         self._status = status
+        self._most = most
+        self._keeping = keeping
         self._lookout = Lookout(config)
         self._sent = time.monotonic()
         self._pieces: deque[Dealt] = deque()  # of the block that is being sent: more than one if batches are small
@@ -70,6 +81,8 @@ class _Loop:
             now = time.monotonic()
             if self._source.ended:
                 end = end or now
+                if self._keeping is not None:
+                    self._keeping.ended()
                 if now - end > _FINISH:
                     self._source.abandon()
                 if not self._source.waiting and not self._pieces:
@@ -81,7 +94,9 @@ class _Loop:
 
     def _next(self) -> Dealt | None:
         """What should be sent now."""
-        if not self._pieces and self._source.ready() and (block := self._source.next()) is not None:
+        if not self._pieces and self._source.ready() and (block := self._source.next(self._most())) is not None:
+            if self._keeping is not None:
+                self._keeping.offer(block)
             self._pieces.extend(self._capture.deal(block))
         return self._pieces.popleft() if self._pieces else None
 
