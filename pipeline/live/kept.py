@@ -29,7 +29,7 @@ from pipeline.errors import OutputError
 from pipeline.pcapng import FOOT, HEAD, Blocks, description, section, text
 from pipeline.report.placing import output_error, write_all
 from pipeline.source.records import Records
-from workers.contract import I64, U8, U16, U32, Stored
+from workers.contract import I64, U8, U32, Stored
 
 _NAME: Final = re.compile(r"flowshard-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}-[0-9]{15}\.pcapng", re.ASCII)
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -83,11 +83,13 @@ class KeptFiles:
             while done < packets.count and not hurried():
                 if self._file < 0:
                     self._begin(int(packets.address[done]), int(packets.time[done]))
-                stop = self._fitting(packets, done)
+                interfaces = self._described(packets.links)
+                stop = self._fitting(packets, done, len(interfaces))
                 if stop == done:
                     self._shut()
                     continue
-                self._describe(packets.records.link[done:stop])
+                if interfaces:
+                    self._write(interfaces)
                 self._write(packets.blocks(done, stop, self._links, data.data))
                 self._empty = False
                 self.counters["kept"] += stop - done
@@ -107,13 +109,14 @@ class KeptFiles:
             self.problem = output_error("write", self._keep.folder / self._name, error)
         os.close(self._folder)
 
-    def _fitting(self, packets: _Packets, begin: int) -> int:
-        """Up to which packet the file has room and time, as far as one write should go; ``begin`` if it is full.
+    def _fitting(self, packets: _Packets, begin: int, ahead: int) -> int:
+        """Up to which packet the file has room and time behind ``ahead`` bytes, as far as one write should go;
+        ``begin`` if it is full.
 
         A file that is empty has room for any packet.
         """
         before = int(packets.end[begin - 1]) if begin else 0
-        room = (self._keep.size - self._size) // 4
+        room = (self._keep.size - self._size - ahead) // 4
         stop = int(np.searchsorted(packets.end, before + min(room, _BUFFER), "right"))
         if stop <= begin:
             stop = begin + (self._empty or int(packets.end[begin]) - before <= room)
@@ -142,13 +145,14 @@ class KeptFiles:
                 os.unlink(name, dir_fd=self._folder)
                 self.counters["kept.removed"] += 1
 
-    def _describe(self, link: U16) -> None:
+    def _described(self, links: list[int]) -> bytes:
         """The interfaces that the file does not know yet."""
-        for kind in np.unique(link).tolist():
-            if kind not in self._links:
-                live = self._live
-                self._write(description(kind, live.snap_length, _DIGITS, live.interfaces, self._expression))
-                self._links[kind] = len(self._links)
+        live, told = self._live, b""
+        for link in links:
+            if link not in self._links:
+                told += description(link, live.snap_length, _DIGITS, live.interfaces, self._expression)
+                self._links[link] = len(self._links)
+        return told
 
     def _write(self, data: bytes | memoryview) -> None:
         write_all(self._file, [data])
@@ -178,6 +182,7 @@ class _Packets:
         start = stored.start + np.uint64(stored.place)
         ticks = np.maximum(stored.time, 0) // _TICK
         self.records = Records(start, stored.captured, stored.length, ticks, stored.link)
+        self.links: list[int] = np.unique(stored.link).tolist()
         self._total = HEAD + (stored.captured.astype(np.int64) + 3) // 4 + FOOT
         self.end = np.cumsum(self._total)
 

@@ -40,7 +40,7 @@ class _Sealed:
         self.bytes = int(columns.captured.sum())
 
     def split(self, most: int) -> tuple[Self, Self]:
-        """The first packets, as many as ``most`` bytes hold, and the others, if there are any, as blocks."""
+        """The first packets, as many as ``most`` bytes hold, and the others (there are some), as blocks."""
         slab, lease, base, columns = self.slab, self.lease, self.base, self.columns
         count = max(1, int(np.searchsorted(np.cumsum(columns.captured, dtype=np.int64), most, "right")))
         lease.take()
@@ -117,7 +117,7 @@ class Store:
         if not self._queue:
             return None
         sealed = self._queue.popleft()
-        if sealed.bytes > most:
+        if sealed.bytes > most and len(sealed.columns.start) > 1:
             sealed, rest = sealed.split(most)
             self._queue.appendleft(rest)
         self.handed_on += sealed.bytes

@@ -17,7 +17,7 @@ LEAST: Final = 256 << 10
 MOST: Final = 64 << 20
 
 _LATELY: Final = 1.0
-"""Seconds of work from which on the past counts half."""
+"""Seconds of work after which what was before counts half."""
 
 
 class Pace:
@@ -35,15 +35,17 @@ class Pace:
 
     def written(self, size: int, now: float) -> None:
         """The oldest of them are written."""
-        if self._seconds > _LATELY:
-            self._bytes, self._seconds = self._bytes / 2, self._seconds / 2
+        self._bytes, self._seconds = self._after(now)
         self._bytes += size
-        self._seconds += now - self._since
         self._since = now
 
     def room(self, now: float, *, waits: bool) -> int:
         """Bytes that may be under way; ``waits``: some are, and nothing has been written since."""
-        seconds = self._seconds + (now - self._since if waits else 0.0)
-        if not self._bytes or seconds <= 0:
-            return LEAST
-        return int(min(max(SECONDS * self._bytes / seconds, LEAST), MOST))
+        size, seconds = self._after(now) if waits else (self._bytes, self._seconds)
+        return LEAST if not seconds else int(min(max(SECONDS * size / seconds, LEAST), MOST))
+
+    def _after(self, now: float) -> tuple[float, float]:
+        """Bytes and seconds when one has worked until now: those of the past fade."""
+        worked = now - self._since
+        fades = 0.5 ** (worked / _LATELY)
+        return self._bytes * fades, self._seconds * fades + worked

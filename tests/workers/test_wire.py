@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.effort import examples
 from tests.workers.traffic import SECOND, batches, mix, run
 from workers import wire
-from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Extents, PacketBatch
+from workers.contract import KEY_WORDS, NO_EXTENTS, EventBatch, Extents, PacketBatch, Stored
 from workers.events import TABLES, dtypes
 from workers.wire import Happened, Note, Packets, WireError
 
@@ -101,6 +101,21 @@ def test_packets_come_out_as_they_went_in() -> None:
         assert message.batch[:2] == batch[:2]
         assert same(message.batch.extents, batch.extents)
         assert same(message.batch[3:], batch[3:])
+
+
+@given(st.integers(0, 2**32), st.integers(0, 40))
+@settings(deadline=None)
+def test_packets_to_keep_come_out_as_they_went_in(seed: int, count: int) -> None:
+    """Every column; one of another length is refused."""
+    rng = np.random.default_rng(seed)
+    columns = [column(rng, dtype, count, str(rng.choice(SHAPES)), wide=False) for dtype in dtypes(Stored).values()]
+    stored = Stored(seed, 1 << 47, 1 << 33, *columns)
+    message = wire.decode(wire.encode_stored(stored))
+    assert isinstance(message, Stored)
+    assert message[:3] == stored[:3]
+    assert same(message[3:], stored[3:])
+    with pytest.raises(WireError, match="different lengths"):
+        wire.decode(wire.encode_stored(stored._replace(link=np.zeros(count + 1, np.uint16))))
 
 
 @pytest.mark.parametrize(
