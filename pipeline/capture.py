@@ -9,7 +9,7 @@ in the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,6 +84,7 @@ class Capture:
     workers: int
     spool: Spool | None = None
     interfaces: Sequence[Interface] = ()  # live: open ones; else they are opened when the capture begins
+    each_second: Callable[[], None] = lambda: None  # live, in one process
     packets: int = 0
     inputs: list[InputFacts] = field(default_factory=list)
     reasons: Any = field(default_factory=lambda: np.zeros(len(Reason), np.int64))
@@ -134,7 +135,7 @@ class Capture:
         """What is captured live, waiting for it."""
         source = self._live or self.begin_live()
         try:
-            for block in source.blocks():
+            for block in source.blocks(self.each_second):
                 yield from self.idle(source.idle_clock()) if block is None else self.deal(block)
         finally:
             source.close()

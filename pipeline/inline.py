@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.capture import Capture, describe
 from pipeline.config import Config
-from pipeline.console import Progress
+from pipeline.console import Progress, warning
 from pipeline.memory import Memory
 from pipeline.results import Results
 from pipeline.spool.slabs import Spool, slab_bytes
@@ -29,6 +29,7 @@ from workers.reassembler import Reassembler
 if TYPE_CHECKING:
     from pipeline.aside import Aside
     from pipeline.live.sensor import Sensor
+    from pipeline.live.source import LiveInput
 
 
 def run_inline(
@@ -69,7 +70,9 @@ def _run(
     aside = _aside(config, spool)
     beat = None if sensor is None else _heartbeat(sensor, capture, worker, writer, spool, config.spool_bytes)
     if config.live is not None:
-        progress.say(f"capturing on {capture.begin_live().path}")
+        source = capture.begin_live()
+        progress.say(f"capturing on {source.path}")
+        capture.each_second = _lookout(config, source)
     for dealt in capture.batches():
         events = worker.handle(dealt.parts[0])
         writer.apply(events)
@@ -89,6 +92,20 @@ def _run(
         capture.counters(), [describe(facts) for facts in capture.inputs], [worker.totals()], [writer.counters],
         writer.folder.renamed,
     )  # fmt: skip
+
+
+def _lookout(config: Config, source: LiveInput) -> Callable[[], None]:
+    """What there is to say while it runs."""
+    from pipeline.live.told import Lookout
+
+    lookout = Lookout(config)
+
+    def look() -> None:
+        remark = lookout.look(source.handed, source.drops.packets)
+        if remark is not None:
+            warning(*remark)
+
+    return look
 
 
 def _aside(config: Config, spool: Spool) -> Aside | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -144,18 +144,19 @@ class LiveInput:
         """What the packet clock may be moved on to when nothing waits, ns."""
         return time.time_ns() - _BEHIND_NS
 
-    def blocks(self) -> Iterator[Block | None]:
+    def blocks(self, each_second: Callable[[], None]) -> Iterator[Block | None]:
         """All blocks, each as soon as it is ready; None when nothing came for a second. For one process."""
         taken = time.monotonic()
         while True:
             if not self.ended:
                 self.wait(0.1)
-                self.read()
+                if self.read():
+                    each_second()
             while self.ready() and (block := self.next()) is not None:
                 taken = time.monotonic()
                 yield block
-                if not self.ended:
-                    self.read()
+                if not self.ended and self.read():
+                    each_second()
             if self.ended:
                 return
             if time.monotonic() - taken >= 1:

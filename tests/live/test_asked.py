@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import parse
-from pipeline.config import DEFAULT_HASH_KEY, DEFAULT_SPOOL_BYTES, MOST_SNAP_LENGTH, Config, Live
+from pipeline.config import (
+    DEFAULT_HASH_KEY,
+    DEFAULT_KEEP_BYTES,
+    DEFAULT_SPOOL_BYTES,
+    MOST_SNAP_LENGTH,
+    Config,
+    Keep,
+    Live,
+)
 from pipeline.errors import UsageError
 from pipeline.live import asked
 
@@ -36,6 +44,21 @@ def test_every_option_arrives() -> None:
     assert config.expression == "tcp port 80"
 
 
+def test_what_is_to_be_kept() -> None:
+    """Names that tell this run's files from others', and limits; no size is one, too."""
+    some, all_ = (
+        parsed("-i", "lo", "--keep-packets", "kept", *words.split()).live
+        for words in ("--keep-size 64M", "--keep-seconds 60 --keep-files 9")
+    )
+    assert some is not None
+    assert all_ is not None
+    assert some.keep is not None
+    assert all_.keep is not None
+    assert some.keep == Keep(Path("kept").absolute(), some.keep.run, 64 << 20)
+    assert all_.keep == Keep(Path("kept").absolute(), all_.keep.run, DEFAULT_KEEP_BYTES, 60, 9)
+    assert some.keep.run != all_.keep.run
+
+
 def test_the_hash_key_is_drawn_for_each_run() -> None:
     """Nobody can steer connections onto one worker; offline, and when it is given, it is what it was."""
     keys = {parsed("-i", "lo").hash_key for _ in range(3)}
@@ -57,6 +80,10 @@ def test_the_spool_takes_a_share_of_the_memory(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("-i lo --keep-files 3", "there are no packets to keep"),
+        ("-i lo --keep-packets kept --keep-size 1K", "--keep-size: 1K is out of range"),
+        ("-i lo --keep-packets kept --workers 0", "--keep-packets and --workers 0 exclude one another"),
+        ("-r x.pcap --keep-packets kept", "--keep-packets is for live capture"),
         ("-i lo -r x.pcap", "-i and -r exclude one another"),
         ("-i lo --follow", "-i and --follow exclude one another"),
         ("-i lo --strict", "-i and --strict exclude one another"),

@@ -91,6 +91,14 @@ def test_live_is_as_offline(network: Network, tmp_path: Path, words: tuple[objec
     assert not any(count for name, count in found.items() if name.startswith("dropped") or name == "unaccounted")
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_silence_is_worth_a_word(network: Network, tmp_path: Path, workers: int) -> None:
+    """While it lasts, in however many processes."""
+    with capturing(network, tmp_path / "live", "-i", "a1", "--workers", workers) as run:
+        run.until("warning: no packet on a1 for 5 s")
+        assert run.stops(signal.SIGINT)[0] == 0
+
+
 def test_the_filter_works_in_the_kernel(network: Network, tmp_path: Path) -> None:
     """Only what matches is read at all."""
     packets = traffic()
