@@ -21,6 +21,9 @@ Decisions that are not obvious from one file:
 - The ring's counters are 32 bits wide and wrap after hours: they are read each second, and differences added.
 - pcapy-ng's batches carry no length on the wire. A packet that fills the snap length counts as cut, and has
   the length that its outermost IP header gives.
+- Kept packets are copied out of the spool by a process of their own, not laid out as pcapng where they are captured:
+  that would be work for each packet in the one process that must not be late. They may hold a quarter of the spool;
+  what their disk has no time for is not kept, and counted. Their ids are addresses, so no table has to grow for weeks.
 - libpcap's ps_recv includes ps_drop on Linux and leaves out ps_ifdrop. On ``lo`` it counts each packet twice
   (it leaves and arrives), hands over one, and a direction is filtered behind the count, too.
 """

@@ -34,7 +34,10 @@ class Pace:
             self._since = now
 
     def written(self, size: int, now: float) -> None:
-        """The oldest of them are written."""
+        """The oldest of them are written; a batch without bytes says nothing of the pace."""
+        if not size:
+            self._since = now
+            return
         self._bytes, self._seconds = self._after(now)
         self._bytes += size
         self._since = now

@@ -57,4 +57,8 @@ def test_time_without_work_does_not_count() -> None:
     disk = Disk()
     room = disk.take(50e6, 4)
     disk.now += 3600
+    for _ in range(3600):
+        disk.pace.sent(disk.now, first=True)
+        disk.now += 0.01
+        disk.pace.written(0, disk.now)
     assert disk.pace.room(disk.now, waits=False) == room
