@@ -50,10 +50,7 @@ def run(config: Config) -> Outcome:
     sensor = _sensor(config)
     folder = open_output(config)
     try:
-        if config.live is not None and config.live.keep is not None:
-            from pipeline.live.kept import make_folder
-
-            make_folder(config.live.keep)
+        _make_keep_folder(config)
         quiet = config.quiet or config.console
         with sensor or nullcontext(), Progress(_total(config), quiet=quiet, bar=sensor is None) as progress:
             results, fragments = _stages(config, folder, progress, sensor)
@@ -92,6 +89,13 @@ def _sensor(config: Config) -> Sensor | None:
     from pipeline.live.sensor import Sensor
 
     return Sensor(config)
+
+
+def _make_keep_folder(config: Config) -> None:
+    if config.live is not None and config.live.keep is not None:
+        from pipeline.live.kept import make_folder
+
+        make_folder(config.live.keep)
 
 
 def _remove_unfinished(config: Config) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -54,8 +54,6 @@ def capture_stage(
     if is_endless(config):
         signal.signal(STOP, lambda *_: capture.stop())
 
-    keeping: Keeping | None = None
-
     def send(dealt: Dealt) -> None:
         releases.expect(dealt)
         for sender, part in zip(senders, dealt.parts, strict=True):
@@ -65,17 +63,10 @@ def capture_stage(
         else:
             dealt.parts.clear()
 
+    keeping: Keeping | None = None
     if config.live is not None:
-        from pipeline.stages.keeping import Keeping
-        from pipeline.stages.live import capture_live
-        from pipeline.watch.pulse import Pulse, of_capture, to_coordinator
-
-        assert spool is not None
-        facts = partial(of_capture, capture, spool, config.spool_bytes, senders, releases.count)
-        beat = Pulse(facts, to_coordinator(status)).beat
-        keeping = Keeping(config, wires, outbox) if config.live.keep is not None else None
-        has_room = partial(releases.has_room, senders)
-        capture_live(config, capture, outbox, status, has_room, send, beat, releases.piece, keeping)
+        keeping = _keeping(config, wires, outbox)
+        _live(config, capture, outbox, status, senders, releases, send, keeping)
     else:
         if spool is not None:
             spool.make_room = releases.wait_for_one
@@ -90,6 +81,29 @@ def capture_stage(
     if aside is not None:
         aside.close()
     return {"counters": capture.counters(), "inputs": [describe(facts) for facts in capture.inputs]}
+
+
+def _keeping(config: Config, wires: Wires, outbox: Outbox) -> Keeping | None:
+    if config.live is None or config.live.keep is None:
+        return None
+    from pipeline.stages.keeping import Keeping
+
+    return Keeping(config, wires, outbox)
+
+
+def _live(
+    config: Config, capture: Capture, outbox: Outbox, status: Sender, senders: Sequence[Sender],
+    releases: _Releases, send: Callable[[Dealt], None], keeping: Keeping | None,
+) -> None:  # fmt: skip
+    from pipeline.stages.live import capture_live
+    from pipeline.watch.pulse import Pulse, of_capture, to_coordinator
+
+    spool = capture.spool
+    assert spool is not None
+    facts = partial(of_capture, capture, spool, config.spool_bytes, senders, releases.count)
+    beat = Pulse(facts, to_coordinator(status)).beat
+    has_room = partial(releases.has_room, senders)
+    capture_live(config, capture, outbox, status, has_room, send, beat, releases.piece, keeping)
 
 
 def _aside(config: Config, spool: Spool | None) -> Aside | None:
