@@ -241,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     slow.add_argument("--seconds", type=float, default=60, help="for so long (60)")
     even = soaks.add_parser("steady", help="new connections all the time")
     even.add_argument("--minutes", type=float, default=10, help="for so long (10)")
-    even.add_argument("--rate", type=int, default=200, help="connections a second (200)")
+    even.add_argument("--rate", type=int, default=400, help="connections a second (400)")
     even.add_argument("words", nargs="*", help="further words for flowshard, behind --")
     return parser
 
