@@ -33,7 +33,7 @@ class Keeping:
     def __init__(self, config: Config, wires: Wires, outbox: Outbox) -> None:
         self._outbox = outbox
         self._packets = outbox.add(wires.sender("keep"))
-        self._hurry = outbox.add(wires.sender("hurry"))
+        self._hurry = wires.sender("hurry")  # nobody waits for its credit: the keeper may be done before it looks
         answers = wires.receiver("kept")
         outbox.waiter.watch(answers, lambda: self._take(answers))
         self._most = config.spool_bytes // _SHARE

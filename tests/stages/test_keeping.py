@@ -15,6 +15,7 @@ from pipeline.live import kept as files_module
 from pipeline.live.drops import Drops
 from pipeline.live.store import Store
 from pipeline.spool.slabs import Spool
+from pipeline.stages import keeper as keeper_module
 from pipeline.stages import keeping as module
 from pipeline.stages.keeper import keeper_stage
 from pipeline.stages.keeping import Keeping
@@ -63,6 +64,7 @@ class Scene:
     def finish(self) -> int:
         """To the end; gives the packets that were kept. No slab is held then."""
         self.keeping.finish()
+        self._outbox.drain()
         self._keeper.join(20)
         self._wires.close()
         assert self.spool.in_use == 0
@@ -94,6 +96,15 @@ def test_a_keeper_may_hold_a_share_of_the_spool(scene: Scene) -> None:
     assert scene.drops.bytes["keep"] == (SLABS - share) * mmap.PAGESIZE
     scene.listen()
     assert scene.finish() == share * EACH
+
+
+def test_a_keeper_may_be_done_before_it_is_hurried(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it to hear that."""
+    monkeypatch.setattr(module, "_FINISH", -1.0)
+    monkeypatch.setattr(keeper_module._Hurry, "asked", lambda _: False)
+    scene.listen()
+    scene.offer(1)
+    assert scene.finish() == EACH
 
 
 def test_a_keeper_that_takes_too_long_leaves_it_at_that(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
