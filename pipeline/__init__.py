@@ -53,8 +53,10 @@ Where things are, in the order in which the data takes them:
     shard.py       keyed symmetric hash; one batch into one batch a worker
     writer/        events to files or to the console: names, open files, overlaps compared, hashes; what streams
                    carry (-a, -e) told to analyzers, and what these find made files, objects or text
+    parts/         --rotate: the output in parts, each complete in itself; limits on disk use
     settle.py      names that several streams would like (a coarse -F), once all streams are known
     report/        DFXML rows, fragments, merge; the lines of --flows and of objects.jsonl, the packet map
+    completing.py  fragments into the report and what stands beside it
     provenance.py  what the report says of the run itself
     results.py     what the stages said when they were done
     explain/       what became of each segment of one stream, from its report and its captures
@@ -82,6 +84,7 @@ Decisions that are not obvious from one file:
   packet has the rights of an ordinary user, whose own files are worth something, too.
 - In one process inputs are copied, never mapped: a page that the storage does not give (SIGBUS) would end it.
   Among processes that ends one of them, and the run starts over with copies.
+- A run of weeks cuts its output where the capture process says, by a marker behind the batches: see parts/.
 - Rotated captures are merged by the running maximum of times; see timeline.py for where they join.
 - Both directions of a connection are in one writer, so it reads them together there (-a, -e). Analyzers are pure and
   know framing only (workers/analyzers/seam.py); they follow the frontier, as hashes do, and what came out of order is

@@ -27,7 +27,7 @@ from pipeline.memory import allow_files
 from pipeline.reading import Block, First, Input, InputFacts, is_copied, peek, size_of
 from pipeline.shard import packet_clock, split
 from pipeline.source.records import Records
-from pipeline.timeline import Held, Stretch, merge, pieces
+from pipeline.timeline import Held, Stretch, cut, merge, pieces
 from workers.contract import I64, U8, Bools, Extents, PacketBatch
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline.defrag.joining import Joined, Joining, Late
     from pipeline.live.interface import Interface
     from pipeline.live.source import LiveInput
+    from pipeline.parts.cutting import Cut, Cuts
     from pipeline.spool.slabs import Spool
 
 _UNKNOWN_FIRST: Final = -(1 << 63)
@@ -88,6 +89,8 @@ class Capture:
     packets: int = 0
     inputs: list[InputFacts] = field(default_factory=list)
     reasons: Any = field(default_factory=lambda: np.zeros(len(Reason), np.int64))
+    cuts: Cuts | None = None  # --rotate
+    on_cut: Callable[[Cut], None] = lambda _: None  # told of each part that ends
     _clock: int | None = None
     _number: int = 0
     _times: tuple[int, int] | None = None  # of the earliest and the latest packet
@@ -110,13 +113,15 @@ class Capture:
         if self._stopped:  # a signal came first
             self.stop()
         self.inputs = [source.facts for source in sources]
+        for source in sources:
+            source.idle = self._rotate_if_overdue
         if len(sources) == 1:
             stretches = self.decoded(sources[0])
         else:
             named = sorted(sources, key=lambda source: natural(str(source.path)))
             stretches = merge([lane for source in named for lane in self._lane(source)])
         for stretch in stretches:
-            for piece in pieces(stretch, self.config.batch_packets):
+            for piece in self._pieces(stretch):
                 yield self._deal(piece)
         yield from self.finish()
 
@@ -144,8 +149,38 @@ class Capture:
     def deal(self, block: Block) -> Iterator[Dealt]:
         """A block that was captured live."""
         self.inputs[0].packets += len(block.records.start)
-        for piece in pieces(self._decode(block), self.config.batch_packets):
+        for piece in self._pieces(self._decode(block)):
             yield self._deal(piece)
+
+    def _pieces(self, stretch: Stretch) -> Iterator[Stretch]:
+        """The stretch in batches, none of which lies in two parts of the output. Whoever takes one sends it before
+        the next: a part ends in between."""
+        for piece in pieces(stretch, self.config.batch_packets):
+            if self.cuts is None:
+                yield piece
+                continue
+            begin, count = 0, len(piece.records.start)
+            while begin < count:
+                if self.cuts.due():
+                    self.rotate()
+                end = begin + self.cuts.take(piece.records.captured[begin:])
+                if end < count:
+                    for held in piece.held:
+                        held.take()
+                yield cut(piece, begin, end)
+                begin = end
+
+    def _rotate_if_overdue(self) -> None:
+        """Nothing comes, and all that came was sent."""
+        if self.cuts is not None and self.cuts.overdue():
+            self.rotate()
+
+    def rotate(self) -> None:
+        """A part of the output ends here, behind all that was dealt."""
+        if self.cuts is not None:
+            counters = self.counters()
+            counters.pop("unaccounted", None)  # what waits in the kernel's ring is not lost
+            self.on_cut(self.cuts.next(counters, [describe(facts) for facts in self.inputs]))
 
     def idle(self, now: int) -> Iterator[Dealt]:
         """Nothing has come: a batch without packets moves the packet clock towards ``now`` (ns), as one would."""

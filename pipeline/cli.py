@@ -45,6 +45,7 @@ from pipeline.errors import FlowshardError, PipeClosed, UsageError
 from pipeline.inputs import Found, find_inputs
 from pipeline.live.asked import is_live, listing, with_live
 from pipeline.options import HelpAsked, read_options
+from pipeline.parts.asked import with_parts
 from workers.limits import Limits
 from workers.overlap import POLICIES
 
@@ -180,7 +181,8 @@ def _understood(argv: Sequence[str]) -> tuple[Config | Answer, Found]:
         return Answer(listing()), _NOTHING
     found = _NOTHING._replace(size=None) if is_live(options) else find_inputs(options.read)
     _check_words(words)
-    return with_live(options, _config(options, found, " ".join(words), shlex.join(["flowshard", *argv]))), found
+    config = with_live(options, _config(options, found, " ".join(words), shlex.join(["flowshard", *argv])))
+    return with_parts(options, config), found
 
 
 def _config(options: argparse.Namespace, found: Found, expression: str, command_line: str) -> Config:

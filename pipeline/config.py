@@ -107,6 +107,26 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """--rotate: when a part of the output ends. Whichever comes first; both None never happens."""
+
+    seconds: int | None
+    bytes: int | None  # captured ones
+
+
+WhenFull: TypeAlias = Literal["stop", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What the output may take of a disk, and what is done about it."""
+
+    most: int | None  # --max-output: bytes of all parts in the output folder, or of the run that has none
+    free: int | None  # --keep-free: bytes of its file system
+    policy: WhenFull = "stop"
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One run. ``workers`` 0 means all stages in this process."""
 
@@ -128,6 +148,9 @@ class Config:
     follow: bool = False  # inputs are read on as they grow
     strict: bool = False  # damage ends the reading of its input
     live: Live | None = None  # -i
+    rotation: Rotation | None = None  # --rotate
+    part: str = ""  # ... the folder of the part that is written first; who started the run makes it
+    space: Space | None = None  # --max-output, --keep-free
     mapped: bool = True  # plain files are mapped, not copied; off in one process, and after a mapping failed
     spool_folder: Path | None = None  # None: in memory
     spool_bytes: int = DEFAULT_SPOOL_BYTES

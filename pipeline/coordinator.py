@@ -23,7 +23,7 @@ from pipeline.console import Progress, warning
 from pipeline.errors import FlowshardError, InputChanged, InternalError, OutputError
 from pipeline.reading import is_copied
 from pipeline.results import Results
-from pipeline.stages.capture import STOP
+from pipeline.stages.capture import ROTATE, STOP
 from pipeline.stages.process import Stage, run_stage
 from pipeline.supervise import Process, end_all, interrupts_deferred, start
 from pipeline.transport import Receiver, Waiter, Wires
@@ -33,6 +33,7 @@ from workers.wire import Note
 if TYPE_CHECKING:
     from pipeline.live.interface import Interface
     from pipeline.live.sensor import Sensor
+    from pipeline.parts.room import Usage
     from pipeline.spool.slabs import Spool
 
 _TICK_MS: Final = 200
@@ -55,10 +56,11 @@ def run_processes(
     fragments: Sequence[Path],
     progress: Progress,
     stopping: Callable[[Callable[[], None]], None],
+    rotating: Callable[[Callable[[], None]], None] = lambda _: None,
     sensor: Sensor | None = None,
 ) -> Results:
-    """One capture process, the workers, the writers. ``stopping`` is told what ends the reading; ``sensor`` is the
-    operator's side of a live run.
+    """One capture process, the workers, the writers. ``stopping`` is told what ends the reading, ``rotating`` what
+    ends a part of the output; ``sensor`` is the operator's side of a live run.
 
     MappingLost: what was written is of no use, but reading copies instead may do.
     """
@@ -68,9 +70,13 @@ def run_processes(
     try:
         with interrupts_deferred():
             folder = _run_folder()
+            if config.rotation is not None:
+                signal.signal(ROTATE, signal.SIG_IGN)  # in all that are forked, until they hear it
             _start(config, fragments, spool, folder, sensor, processes)
             stop = _Stop(processes[0])
             stopping(stop.ask)
+            if config.rotation is not None:
+                rotating(partial(_signal, processes[0], ROTATE))
         import pipeline.provenance  # noqa: F401 - 20 ms that the end of the run would have to wait for
 
         wires = Wires(folder)
@@ -91,6 +97,7 @@ def run_processes(
     return Results(
         done["capture"]["counters"] | kept, done["capture"]["inputs"], [each["counters"] for each in workers],
         [each["counters"] for each in writers], [tuple(pair) for each in writers for pair in each["renamed"]],
+        None if config.rotation is None else done["binder"]["state"],
     )  # fmt: skip
 
 
@@ -142,9 +149,14 @@ class _Stop:
 
     def again(self) -> None:
         """Once more, if it was asked at all."""
-        if self._asked and self._capture.code is None:
-            with suppress(ProcessLookupError):
-                os.kill(self._capture.pid, STOP)
+        if self._asked:
+            _signal(self._capture, STOP)
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    if process.code is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _stages(
@@ -164,8 +176,13 @@ def _stages(
     from pipeline.stages.writer import import_all, writer_stage
 
     import_all(config)
+    usage = _usage(config)
     for m in range(config.writers):
-        yield f"writer-{m}", partial(writer_stage, m, config, fragments[m], spool)
+        yield f"writer-{m}", partial(writer_stage, m, config, fragments[m], spool, usage=usage)
+    if config.rotation is not None:
+        from pipeline.stages.binder import binder_stage
+
+        yield "binder", partial(binder_stage, config, fragments, usage=usage)
     if config.live is not None and config.live.keep is not None:
         from pipeline.stages.keeper import keeper_stage
 
@@ -173,11 +190,22 @@ def _stages(
         yield "keeper", partial(keeper_stage, config, spool)
 
 
+def _usage(config: Config) -> Usage | None:
+    """What the run takes of the disk, shared by all that write; None: there is no limit."""
+    if config.space is None:
+        return None
+    from pipeline.parts.room import Usage
+
+    return Usage(config)
+
+
 def _writable(config: Config, fragments: Sequence[Path], name: str) -> list[Path]:
     """The folders that a process makes files in."""
     stage, _, number = name.partition("-")
     if stage == "writer":
         return [config.output, fragments[int(number)].parent]
+    if stage == "binder":
+        return [config.output]
     if stage == "keeper" and config.live is not None and config.live.keep is not None:
         return [config.live.keep.folder]
     return [config.unfinished.parent] if stage == "capture" and config.unfinished is not None else []

@@ -9,6 +9,7 @@ Inputs are copied through the spool, not mapped: here a page that the storage do
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pipeline.aside import Aside
     from pipeline.live.sensor import Sensor
     from pipeline.live.source import LiveInput
+    from pipeline.parts.binding import Binder
+    from pipeline.parts.room import Usage
 
 
 def run_inline(
@@ -37,17 +40,19 @@ def run_inline(
     fragment: Path,
     progress: Progress,
     stopping: Callable[[Callable[[], None]], None],
+    rotating: Callable[[Callable[[], None]], None] = lambda _: None,
     sensor: Sensor | None = None,
 ) -> Results:
     """All stages in this process, one after the other, batch by batch.
 
-    ``stopping`` is told what ends the reading; ``sensor`` is the operator's side of a live run.
+    ``stopping`` is told what ends the reading, ``rotating`` what ends a part of the output; ``sensor`` is the
+    operator's side of a live run.
     """
     gc.disable()  # as in the processes, see stages/process.py
     config = replace(config, mapped=False)
     spool = Spool(config.spool_folder, config.spool_bytes, slab_bytes(config.spool_bytes))
     try:
-        return _run(config, fragment, progress, stopping, spool, sensor)
+        return _run(config, fragment, progress, stopping, rotating, spool, sensor)
     finally:
         spool.close()
 
@@ -57,6 +62,7 @@ def _run(
     fragment: Path,
     progress: Progress,
     stopping: Callable[[Callable[[], None]], None],
+    rotating: Callable[[Callable[[], None]], None],
     spool: Spool,
     sensor: Sensor | None,
 ) -> Results:
@@ -66,8 +72,10 @@ def _run(
         config.limits, append=config.append, untaken=config.unprocessed is not None,
         connections=config.flows is not None,
     )  # fmt: skip
-    writer = _writer(config, fragment, Memory(config, spool.view, keep=1))
+    usage = _usage(config)
+    writer = _writer(config, fragment, Memory(config, spool.view, keep=1), usage)
     aside = _aside(config, spool)
+    binder = _rotate(config, fragment, capture, worker, writer, usage, rotating)
     beat = None if sensor is None else _heartbeat(sensor, capture, worker, writer, spool, config.spool_bytes)
     if config.live is not None:
         source = capture.begin_live()
@@ -90,7 +98,7 @@ def _run(
     spool.close()
     return Results(
         capture.counters(), [describe(facts) for facts in capture.inputs], [worker.totals()], [writer.counters],
-        writer.folder.renamed,
+        writer.folder.renamed, None if binder is None else binder.state(),
     )  # fmt: skip
 
 
@@ -108,6 +116,31 @@ def _lookout(config: Config, source: LiveInput) -> Callable[[], None]:
     return look
 
 
+def _rotate(
+    config: Config, fragment: Path, capture: Capture, worker: Reassembler, writer: Writer, usage: Usage | None,
+    rotating: Callable[[Callable[[], None]], None],
+) -> Binder | None:  # fmt: skip
+    """At each cut all stages leave the part, and it is bound; None: the output has no parts."""
+    if config.rotation is None:
+        return None
+    from pipeline.parts.binding import Binder
+    from pipeline.parts.cutting import Cut, Cuts
+
+    capture.cuts = Cuts(config.rotation, config.part)
+    binder = Binder(config, [fragment], ["capture", "worker", "writer"], time.time_ns(), usage)
+
+    def turn(cut: Cut) -> None:
+        writer.apply(worker.cut())
+        writer.turn(cut.next)
+        binder.take(cut.folder, "capture", {"counters": cut.counters, "inputs": cut.inputs, **cut.facts})
+        binder.take(cut.folder, "worker", {"counters": worker.totals()})
+        binder.take(cut.folder, "writer", {"counters": dict(writer.counters)})
+
+    capture.on_cut = turn
+    rotating(capture.cuts.ask)
+    return binder
+
+
 def _aside(config: Config, spool: Spool) -> Aside | None:
     if config.unprocessed is None:
         return None
@@ -116,7 +149,19 @@ def _aside(config: Config, spool: Spool) -> Aside | None:
     return Aside(config, spool.view)
 
 
-def _writer(config: Config, fragment: Path, memory: Memory) -> Writer:
+def _usage(config: Config) -> Usage | None:
+    if config.space is None:
+        return None
+    from pipeline.parts.room import Usage
+
+    return Usage(config)
+
+
+def _writer(config: Config, fragment: Path, memory: Memory, usage: Usage | None) -> Writer:
+    if usage is not None:
+        from pipeline.parts.room import Room
+
+        return Writer(config, fragment, memory, room=Room(config, fragment, usage, 0, warning))
     if not config.console:
         return Writer(config, fragment, memory)
     from pipeline.writer.printing_writer import console_writer

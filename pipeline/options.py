@@ -30,6 +30,7 @@ by task:
   names of your own, in folders            flowshard -r day.pcap -o out -F %A/%T-%a-%B.%b
   a line for each connection               flowshard -r day.pcap -o out --flows flows.jsonl
   live, until Ctrl-C                       sudo flowshard -i eth0 -o out tcp port 80
+  live for weeks, an hour a folder         sudo flowshard -i eth0 -o out --rotate 1h --keep-free 20G --when-full delete
   keep the packets that no stream took     flowshard -r day.pcap -o out -w rest.pcapng
   why a stream is short                    flowshard explain out NAME
   streams only, no report                  flowshard -r day.pcap -o out --no-report
@@ -96,6 +97,7 @@ def option_parser() -> argparse.ArgumentParser:
     _add_streams(parser)
     _add_output(parser)
     _add_analysis(parser)
+    _add_parts(parser)
     _add_running(parser)
     return parser
 
@@ -232,6 +234,26 @@ def _add_analysis(parser: argparse.ArgumentParser) -> None:
     )
     add("--max-decoded", metavar="SIZE", help="what a compressed body is decoded to at most (default: 64M)")
     add("--max-ratio", metavar="N", help="... and how many times its own size, beyond 1M (default: 1000)")
+
+
+def _add_parts(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("output of weeks, and room for it").add_argument
+    add(
+        "--rotate",
+        metavar="WHAT",
+        action="append",
+        help="begin a new part, a folder with a report of its own, after a time (30s, 10m, 6h, 1d) or a size of "
+        "captured bytes (500M, 10G); repeatable: whichever comes first; SIGHUP does so at once; "
+        "for live, piped and followed inputs",
+    )
+    add("--max-output", metavar="SIZE", help="how many bytes of output may lie in DIR")
+    add("--keep-free", metavar="SIZE", help="how many bytes of its file system are to stay free")
+    add(
+        "--when-full",
+        metavar="POLICY",
+        help="stop (default): write no payload any more, but go on counting; delete: remove the oldest complete "
+        "parts, of earlier runs too",
+    )
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:

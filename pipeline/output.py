@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import chain
@@ -30,6 +30,7 @@ from pipeline.report.placing import check_target, create, output_error, remove, 
 from pipeline.tree import Shape, Tree, fits
 
 if TYPE_CHECKING:
+    from pipeline.parts.output import PartedOutput
     from pipeline.traces import ReportedFiles, Trace
 
 
@@ -54,7 +55,7 @@ _TRACE_TEXT: Final = (
     b"A run of flowshard wrote into this folder and made no report.\n"
     b"By the next line a later run with --overwrite tells its files from yours.\n"
 )
-_SCRATCH: Final = ".flowshard-run-"
+SCRATCH: Final = ".flowshard-run-"
 _UNPLACED: Final = re.compile(r"\.flowshard-[0-9a-f]{16}")
 """Files that were to be renamed into place (report/placing.py) when their run was killed."""
 
@@ -86,11 +87,18 @@ def targets(config: Config) -> list[Target]:
 
 def open_output(config: Config) -> Output:
     """Where the run's files go, checked and made. Raises UsageError, OutputError."""
+    if config.rotation is not None:
+        from pipeline.parts.output import PartedOutput
+
+        return PartedOutput(config)
     return ConsoleOutput(config) if config.console else OutputFolder(config)
 
 
 class OutputFolder:
     """The output folder of one run, and a scratch folder in it."""
+
+    part = ""
+    """It has no parts (--rotate)."""
 
     def __init__(self, config: Config) -> None:
         """Make and mark it. Raises UsageError for one that an earlier run used, OutputError when it fails.
@@ -100,7 +108,7 @@ class OutputFolder:
         self.path = config.output
         self._config = config
         self._targets = targets(config)
-        self._made = _make(self.path)
+        self._made = make_folder(self.path)
         try:
             self._prepare()
         except BaseException:
@@ -117,7 +125,7 @@ class OutputFolder:
                 "choose another folder with -o, or replace that run's files with --overwrite",
             )
         _check_targets(config, self._targets)
-        self._check_names()
+        check_names(config, self._targets, [MARKER, TRACE])
         try:
             for path in used:
                 self._clear(path)
@@ -128,34 +136,14 @@ class OutputFolder:
         marker = self.path / MARKER
         self._write(marker, _MARKER_TEXT)
         try:
-            self.scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=self.path))
+            self.scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self.path))
         except OSError as error:
             remove(marker)
             raise output_error("write to", self.path, error) from error
 
-    def _check_names(self) -> None:
-        """No stream may get a name that the run needs for a file of its own, and no such file that of an object."""
-        config = self._config
-        own = [MARKER, TRACE]
-        if config.extract:
-            from pipeline.writer.names import OBJECTS
-
-            own.append(OBJECTS)
-        for option, path in [*self._targets, *(Target("-F", self.path / name) for name in own)]:
-            name = _inside(self.path, path)
-            if name is None:
-                continue
-            if (config.name_format is not None or name not in _NEVER_A_STREAM) and fits(self._shapes[0], name):
-                raise UsageError(
-                    f"{option}: {path} is a name that a stream's file, or a folder for it, could get",
-                    "choose another name, or another format with -F",
-                )
-            if config.extract and option != "-F" and fits(self._shapes[1], name):
-                raise UsageError(f"{option}: {path} is where objects go", "choose another name")
-
     @cached_property
     def _shapes(self) -> list[Shape]:
-        return _shapes(self._trace())
+        return _shapes(trace_of(self._config))
 
     def _present(self) -> tuple[str, ...]:
         """The files, there now, whose names could be ours: they are not."""
@@ -179,7 +167,7 @@ class OutputFolder:
                 names = self._named_by(left)
             self._remove(tree, names)
             if left.name == MARKER:
-                for scratch in self.path.glob(_SCRATCH + "*"):
+                for scratch in self.path.glob(SCRATCH + "*"):
                     if not scratch.is_symlink():
                         shutil.rmtree(scratch, ignore_errors=True)
         if is_plain(left):
@@ -206,17 +194,9 @@ class OutputFolder:
             return []
         return told.names + _lists(told)
 
-    def _trace(self, kept: tuple[str, ...] = ()) -> Trace:
-        from pipeline.traces import Trace
-
-        config = self._config
-        return Trace(
-            config.name_format, config.name_timestamp, config.packet_map, config.analyze, bool(config.extract), kept
-        )
-
     def _write(self, path: Path, text: bytes) -> None:
         """A marker or a trace. OutputError; then it is not there."""
-        line = self._trace(self._kept).line()
+        line = trace_of(self._config, self._kept).line()
         descriptor = create(path)
         try:
             try:
@@ -271,6 +251,8 @@ class ConsoleOutput:
     It lies where TMPDIR says, and holds streams while they are open. There is no marker and no trace.
     """
 
+    part = ""
+
     def __init__(self, config: Config) -> None:
         """Raises UsageError for a file of the run that is there already, OutputError when it fails."""
         self._targets = targets(config)
@@ -308,10 +290,42 @@ class ConsoleOutput:
         self.abandon()
 
 
-Output: TypeAlias = OutputFolder | ConsoleOutput
+Output: TypeAlias = "OutputFolder | ConsoleOutput | PartedOutput"
 
 
-def _make(path: Path) -> list[Path]:
+def trace_of(config: Config, kept: tuple[str, ...] = ()) -> Trace:
+    """What the names of a run's files are made of."""
+    from pipeline.traces import Trace
+
+    return Trace(
+        config.name_format, config.name_timestamp, config.packet_map, config.analyze, bool(config.extract), kept
+    )
+
+
+def check_names(config: Config, wanted: list[Target], own: Sequence[str]) -> None:
+    """No stream may get a name that the run needs for a file of its own, and no such file that of an object.
+
+    ``own``: names in the output folder besides those of ``wanted``. UsageError.
+    """
+    shapes = _shapes(trace_of(config))
+    if config.extract:
+        from pipeline.writer.names import OBJECTS
+
+        own = [*own, OBJECTS]
+    for option, path in [*wanted, *(Target("-F", config.output / name) for name in own)]:
+        name = _inside(config.output, path)
+        if name is None:
+            continue
+        if (config.name_format is not None or name not in _NEVER_A_STREAM) and fits(shapes[0], name):
+            raise UsageError(
+                f"{option}: {path} is a name that a stream's file, or a folder for it, could get",
+                "choose another name, or another format with -F",
+            )
+        if config.extract and option != "-F" and fits(shapes[1], name):
+            raise UsageError(f"{option}: {path} is where objects go", "choose another name")
+
+
+def make_folder(path: Path) -> list[Path]:
     """Make the folder and those above; return the ones that were not there, the lowest first."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     try:

@@ -12,7 +12,7 @@ every input when ``config.mapped`` is off: a mapping whose bytes the storage doe
 from __future__ import annotations
 
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -101,6 +101,8 @@ class Input:
         self.number = number
         self.path = config.inputs[number]
         self.facts = InputFacts(self.path, size_of(self.path))
+        self.idle: Callable[[], None] = lambda: None
+        """Called again and again while its bytes are waited for."""
         self.position = 0
         """How far it is read: bytes of the file, compressed as it may be."""
         self._config = config
@@ -162,7 +164,9 @@ class Input:
         self.position = self.facts.length = len(data)
 
     def _spooled(self, packets: int, spool: Spool) -> Iterator[Block]:
-        windows = self._windows = Windows(open_feed(self.path, follow=self._config.follow), spool, self.path)
+        feed = open_feed(self.path, follow=self._config.follow)
+        feed.idle = self.idle
+        windows = self._windows = Windows(feed, spool, self.path)
         if self._stopped:  # before its turn came
             windows.stop()
         try:

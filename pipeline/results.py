@@ -21,3 +21,5 @@ class Results:
     writers: Sequence[Mapping[str, int]]
     renamed: Sequence[tuple[str, ...]]
     """Names that foreign files had taken, and the names that were given instead."""
+    parts: Mapping[str, Any] | None = None
+    """Of a run in parts: what binding the last one needs (parts/binding.py)."""

@@ -14,26 +14,25 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.capture import check_inputs, first_batch
+from pipeline.completing import complete
 from pipeline.config import Config
 from pipeline.console import Progress, warning
-from pipeline.errors import CaptureError, InternalError, UsageError
+from pipeline.errors import CaptureError, UsageError
 from pipeline.inputs import input_name
-from pipeline.output import OBJECT_LINES, PACKET_MAP, Output, open_output
+from pipeline.output import Output, open_output
 from pipeline.reading import UNKNOWN, is_endless, size_of
 from pipeline.remarks import after
-from pipeline.report.merge import merge
 from pipeline.report.placing import beside, remove
 from pipeline.results import Results
 from pipeline.settle import rename_plain
 from pipeline.source.records import Fault
-from pipeline.stats import Outcome, added, broken, summary
-from workers.contract import U64
+from pipeline.stats import Outcome, added, checked, summary
 
 if TYPE_CHECKING:
     from pipeline.live.sensor import Sensor
@@ -49,6 +48,7 @@ def run(config: Config) -> Outcome:
         config = replace(config, unfinished=beside(config.unprocessed))
     sensor = _sensor(config)
     folder = open_output(config)
+    config = replace(config, part=folder.part)
     try:
         _make_keep_folder(config)
         quiet = config.quiet or config.console
@@ -56,15 +56,17 @@ def run(config: Config) -> Outcome:
             results, fragments = _stages(config, folder, progress, sensor)
         _refuse_no_capture(config, results)
         counters = account(results)
-        plain = rename_plain(config, fragments)
-        from pipeline.provenance import report_head, report_tail  # its imports are made while the stages work
+        if config.rotation is None:
+            plain = rename_plain(config, fragments)
+            from pipeline.provenance import report_head, report_tail  # its imports are made while the stages work
 
-        head = report_head(config, started)
-        tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
+            head = report_head(config, started)
+            tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
         with _uninterrupted():  # or there could be a report in a folder that is marked as incomplete
-            if config.report is not None:
-                merge(fragments, config.report, head, tail, plain)
-            _side_files(config, fragments, plain)
+            if config.rotation is None:
+                complete(config, fragments, head, tail, plain)
+            else:
+                _bind_last(config, fragments, results, started)
             folder.finished()
     except (NothingRead, UsageError):  # nothing was written
         _remove_unfinished(config)
@@ -98,6 +100,16 @@ def _make_keep_folder(config: Config) -> None:
         make_folder(config.live.keep)
 
 
+def _bind_last(config: Config, fragments: Sequence[Path], results: Results, started: int) -> None:
+    """The last part of a run in parts."""
+    from pipeline.parts.binding import Binder
+
+    binder = Binder(config, fragments, (), started)
+    if results.parts is not None:
+        binder.resume(results.parts)
+    binder.bind_last(results, time.time_ns())
+
+
 def _remove_unfinished(config: Config) -> None:
     """No process is left that could: -w was not finished."""
     if config.unfinished is not None:
@@ -117,35 +129,19 @@ def _refuse_no_capture(config: Config, results: Results) -> None:
     )
 
 
-def _side_files(config: Config, fragments: Sequence[Path], plain: U64) -> None:
-    """What stands beside the report, if it was asked for."""
-    if config.flows is not None:
-        from pipeline.report.flows import flows_fragment, merge_flows
-
-        merge_flows([flows_fragment(fragment) for fragment in fragments], config.flows, plain)
-    if config.packet_map:
-        from pipeline.report.packet_map import map_fragment, merge_maps
-
-        merge_maps([map_fragment(fragment) for fragment in fragments], config.output / PACKET_MAP)
-    if config.extract:
-        from pipeline.report.objects import merge_objects
-
-        merge_objects(fragments, config.output / OBJECT_LINES, plain)
-
-
 def _stages(config: Config, folder: Output, progress: Progress, sensor: Sensor | None) -> tuple[Results, list[Path]]:
     """Everything from the inputs to the fragments. Begins anew, with copies, when a mapping fails."""
-    fragments = [folder.scratch / f"fragment-{m}" for m in range(config.writers if config.workers else 1)]
+    fragments = [folder.scratch / folder.part / f"fragment-{m}" for m in range(config.writers if config.workers else 1)]
     stream_folder = replace(config, output=folder.path)
-    with _interrupts(config) as stopping:
+    with _interrupts(config) as stopping, _hangups(config) as rotating:
         if not config.workers:
             from pipeline.inline import run_inline
 
-            return run_inline(stream_folder, fragments[0], progress, stopping, sensor), fragments
+            return run_inline(stream_folder, fragments[0], progress, stopping, rotating, sensor), fragments
         from pipeline.coordinator import MappingLost, run_processes
 
         try:
-            return run_processes(stream_folder, fragments, progress, stopping, sensor), fragments
+            return run_processes(stream_folder, fragments, progress, stopping, rotating, sensor), fragments
         except MappingLost as lost:
             if is_endless(config):
                 raise CaptureError(
@@ -185,6 +181,31 @@ def _interrupts(config: Config) -> Iterator[Callable[[Callable[[], None]], None]
             signal.signal(number, handler)
 
 
+@contextmanager
+def _hangups(config: Config) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Where an input is piped or followed SIGHUP ends the part of the output, if it has parts.
+
+    Gives what is to be told how that is done.
+    """
+    if not is_endless(config):
+        yield lambda _: None
+        return
+    rotations: list[Callable[[], None]] = []
+
+    def handle(*_: object) -> None:
+        for rotate in rotations:
+            rotate()
+        if config.rotation is None:
+            with suppress(RuntimeError):  # it came while something else was written there
+                warning("a hangup (SIGHUP) rotates nothing", "the output has no parts without --rotate")
+
+    before = signal.signal(signal.SIGHUP, handle)
+    try:
+        yield rotations.append
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -211,12 +232,7 @@ def _total(config: Config) -> int | None:
 def account(results: Results) -> dict[str, int]:
     """Check the accounting identity; return the counters of the run."""
     worker, writer = added(results.workers), added(results.writers)
-    problems = broken(results.capture, worker, writer)
-    if problems:
-        raise InternalError(
-            "the accounting does not add up: " + "; ".join(problems),
-            "this is a defect of flowshard: please report it, with the capture if you can",
-        )
+    checked(results.capture, worker, writer)
     return summary(results.capture, worker, writer, sum(facts["bytes"] for facts in results.inputs))
 
 

@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from pipeline.decode.reasons import Reason, group
+from pipeline.errors import InternalError
 from pipeline.source.records import Fault
 
 _LIVE: Final = ("received", "unaccounted", "kept", "kept.bytes", "kept.files", "kept.removed")
@@ -38,43 +39,81 @@ def added(parts: Iterable[Mapping[str, int]]) -> Counter[str]:
     return total
 
 
-def broken(capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int]) -> list[str]:
+def checked(
+    capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], *, whole: bool = True
+) -> None:
+    """Raises InternalError unless the identity holds. Not ``whole``: between two cuts, with streams open at both."""
+    problems = broken(capture, worker, writer, whole=whole)
+    if problems:
+        raise InternalError(
+            "the accounting does not add up: " + "; ".join(problems),
+            "this is a defect of flowshard: please report it, with the capture if you can",
+        )
+
+
+def broken(
+    capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], *, whole: bool = True
+) -> list[str]:
     """The lines of the identity that do not hold, in words; none when all is well."""
+    lines = _at_any_cut(capture, worker, writer)
+    if whole:
+        lines += [*_live_lines(capture), *_at_the_end(worker, writer)]
+    return [f"{what}: {one} is not {other}" for what, one, other in lines if one != other]
+
+
+_Line: TypeAlias = tuple[str, int, int]
+"""What is said, one side of it, the other side."""
+
+
+def _at_any_cut(capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int]) -> list[_Line]:
+    """What holds whenever all stages have done the same batches, whatever is open."""
     groups: Counter[str] = Counter()
     for reason in Reason:
         groups[group(reason)] += capture[f"reason.{reason.label}"]
-    # (what, one side, the other side)
-    lines = [
-        ("packets read = packets by reason", capture["read"], groups.total()),
-        *_live_lines(capture),
+    return [
+        ("packets read = packets by reason", capture["read"], sum(groups.values())),
         ("sharded = delivered", groups["sharded"], worker["delivered"]),
         (
             "delivered = without payload + with payload",
             worker["delivered"],
             worker["no_payload"] + worker["payload_segments"],
         ),
+        (
+            "bytes accepted = bytes in the report's runs + given up for want of room",
+            worker["written"],
+            writer["run_bytes"] + writer["unwritten"],
+        ),
+        ("streams opened = rows of the report", worker["streams"], writer["rows"]),
+        *[
+            (
+                f"{name}: bytes and gaps told to its analyzers = what these made of them",
+                writer[f"analysis.{name}.seen"],
+                sum(writer[f"{name}.{account}"] for account in accounts_of(name)),
+            )
+            for name in analyzed(writer)
+        ],
+    ]
+
+
+def _at_the_end(worker: Mapping[str, int], writer: Mapping[str, int]) -> list[_Line]:
+    """What holds when no stream is open: streams are counted when they are closed, their bytes when they come."""
+    compared = writer["duplicate"] + writer["conflicting"] + writer["uncompared"]
+    lines = [
         ("delivered = packets of all connections", worker["delivered"], worker["packets"]),
         (
-            "payload seen = written + duplicate + conflicting + beyond + outside + no data + refused",
+            "payload seen = written + duplicate + conflicting + not compared + beyond + outside + no data + refused",
             worker["seen"],
-            worker["written"] + writer["duplicate"] + writer["conflicting"] + worker["beyond"]
+            worker["written"] + compared + worker["beyond"]
             + worker["outside"] + worker["not_data"] + worker["refused"],
         ),
-        ("overlaps offered = overlaps compared", worker["overlap"], writer["duplicate"] + writer["conflicting"]),
-        ("bytes accepted = bytes in the report's runs", worker["written"], writer["run_bytes"]),
-        ("streams opened = rows of the report", worker["streams"], writer["rows"]),
+        ("overlaps offered = overlaps compared, or not for want of room", worker["overlap"], compared),
     ]  # fmt: skip
     if not worker["moved_beyond"]:
-        lines.append(("bytes accepted = bytes written", worker["written"], writer["data_bytes"]))
-    lines += [
-        (
-            f"{name}: bytes and gaps told to its analyzers = what these made of them",
-            writer[f"analysis.{name}.seen"],
-            sum(writer[f"{name}.{account}"] for account in accounts_of(name)),
-        )
-        for name in analyzed(writer)
-    ]
-    return [f"{what}: {one} is not {other}" for what, one, other in lines if one != other]
+        lines.append((
+            "bytes accepted = bytes written, or not for want of room",
+            worker["written"], writer["data_bytes"] + writer["skipped"],
+        ))  # fmt: skip
+    return lines
 
 
 def analyzed(writer: Mapping[str, int]) -> list[str]:
@@ -89,7 +128,7 @@ def accounts_of(name: str) -> Sequence[str]:
     return protocol(name).accounts
 
 
-def _live_lines(capture: Mapping[str, int]) -> list[tuple[str, int, int]]:
+def _live_lines(capture: Mapping[str, int]) -> list[_Line]:
     """What must add up besides when packets were captured live."""
     if "handed" not in capture:
         return []
@@ -115,7 +154,8 @@ def summary(
         "files": writer["files"],
         "bytes.input": input_bytes,
         "bytes.payload": worker["seen"],
-        "bytes.written": worker["written"],
+        "bytes.written": worker["written"] - writer["unwritten"],
+        **({"bytes.unwritten": unwritten} if (unwritten := writer["unwritten"] + writer["uncompared"]) else {}),
         "bytes.duplicate": writer["duplicate"],
         "bytes.conflicting": writer["conflicting"],
         "bytes.beyond": worker["beyond"],

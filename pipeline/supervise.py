@@ -82,7 +82,7 @@ def start(name: str, work: Callable[[], int]) -> Process:
         os.close(reading)
         _die_with(parent)
         seal(hidden=False)  # captures hold secrets; and no program is ever started that could need more rights
-        for number in _INTERRUPTS:  # they may reach all: the coordinator says what they mean
+        for number in (*_INTERRUPTS, signal.SIGHUP):  # they may reach all: the coordinator says what they mean
             signal.signal(number, signal.SIG_IGN)
         code = work()
     finally:

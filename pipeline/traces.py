@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, TypeGuard
+from typing import Final, Self, TypeGuard
 
 from pipeline.config import check_name_format
 from pipeline.errors import UsageError
 from pipeline.report.text import unescape
 
 _VERSION: Final = 1
+_BLOCK: Final = 1 << 18  # bytes of a report that are read at a time
 _MOST: Final = 64 << 20  # bytes of a trace that are read: a million kept names
 
 
@@ -80,22 +82,37 @@ class ReportedFiles:
     """What a report says of its run's files; of a file that is no report of ours, nothing."""
 
     def __init__(self, path: Path) -> None:
+        self._begin()
+        try:
+            with path.open("rb") as file:
+                self._parser.ParseFile(file)
+        except (OSError, self.malformed):
+            pass  # what could be read of it is a list of names all the same
+
+    @classmethod
+    def begun(cls) -> Self:
+        """One that is to be fed."""
+        told = cls.__new__(cls)
+        told._begin()
+        return told
+
+    def feed(self, block: bytes) -> None:
+        """The next bytes of the report. Raises ``malformed``."""
+        self._parser.Parse(block)
+
+    def _begin(self) -> None:
         from xml.parsers import expat  # 5 ms, which a run into a new folder need not wait for
 
+        self.malformed = expat.ExpatError
         self.names: list[str] = []
         self.ours = False  # other programs write DFXML, too
         self.folder = ""  # where its run wrote to
         self.packet_map = False  # its run made one
         self.extracted = False  # its run made an index of objects
         self._text: list[str] = []
-        parser = expat.ParserCreate()
+        self._parser = parser = expat.ParserCreate()
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.CharacterDataHandler = self._text.append
-        try:
-            with path.open("rb") as file:
-                parser.ParseFile(file)
-        except (OSError, expat.ExpatError):
-            pass  # what could be read of it is a list of names all the same
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._text.clear()
@@ -112,6 +129,25 @@ class ReportedFiles:
             self.ours = "".join(self._text) == "flowshard"
         elif tag == "filename":
             self.names.append(unescape("".join(self._text)))
+
+
+class ReportedNames:
+    """The files that a report names, a few at a time: a part can have a million of them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[str]:
+        """In the report's order. What is no report of ours names nothing more, from where it is none."""
+        told = ReportedFiles.begun()
+        try:
+            with open(os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                while block := file.read(_BLOCK):
+                    told.feed(block)
+                    yield from told.names if told.ours else ()
+                    told.names.clear()
+        except (OSError, told.malformed):
+            return
 
 
 def is_plain(path: Path) -> bool:

@@ -20,6 +20,9 @@ from typing import Final, Protocol, Self
 MOST_FOLDERS: Final = 16
 """One in another, in a name that ``-F`` makes."""
 
+FILE_COSTS: Final = 4096
+"""Bytes that a file takes besides its own: its last block, its entries in tables."""
+
 STAND_IN: Final = "~"
 """Behind the name of a folder whose own name is taken by something that is no folder."""
 
@@ -111,6 +114,13 @@ class Tree:
             os.close(self.open.popitem(last=False)[1])
         self.open[folder] = descriptor
 
+    def forget(self) -> None:
+        """Nothing is made any more in the folders so far: their names need not be remembered, nor they stay open."""
+        self._instead.clear()
+        self.renamed.clear()
+        while self.open:
+            os.close(self.open.popitem()[1])
+
     # Entries
 
     def rename(self, old: str, new: str) -> bool:
@@ -127,6 +137,20 @@ class Tree:
         finally:
             os.close(target)
         return True
+
+    def status(self, name: str) -> os.stat_result | None:
+        """What is known of an entry, a link itself; None: there is none, or it is no name. OSError when refused."""
+        folder, last = split(name)
+        if not _is_path(name):
+            return None
+        try:
+            return os.stat(last, dir_fd=self.enter(folder), follow_symlinks=False)
+        except ValueError:  # a name that no file can have
+            return None
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
 
     def remove(self, name: str) -> bool:
         """Remove a plain file; False for what is none, or not there, or no name. OSError when it is refused."""

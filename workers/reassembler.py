@@ -69,6 +69,16 @@ class Reassembler:
             self.table.expire(batch.clock, out)
         return out.build()
 
+    def cut(self) -> EventBatch:
+        """A part of the output ends behind the last batch: close what has expired, count the tuples' connections anew.
+
+        What is closed here is so at any rhythm of sweeps: which part a stream ends in depends on the cut alone.
+        """
+        out = Events(END_OF_INPUT, NO_EXTENTS, self.counters)
+        self.table.expire(self._clock, out)
+        self.table.forget_counts()
+        return out.build()
+
     def finish(self) -> Iterator[EventBatch]:
         """The input is over: close every connection. Those that had expired by then did so for idleness."""
         out = Events(END_OF_INPUT, NO_EXTENTS, self.counters)

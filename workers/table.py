@@ -178,6 +178,12 @@ class Table:
         self.carried[key] = counter + 1
         return counter
 
+    def forget_counts(self) -> None:
+        """Begin to count anew, but for tuples whose connections are remembered: no file that is still to be named, or
+        is there and has no row yet, may get the name of another one."""
+        kept = self.carried.keys() & self.index.keys()
+        self.carried = {key: self.carried[key] for key in kept}
+
     def base(self, key: bytes, side: int) -> int:
         """Where in its file a stream begins that is opened now."""
         return self.ends.get((key, side), 0)

@@ -106,6 +106,10 @@ class Flows:
             marked = [mine[2] or other[2] for mine, other in zip(out, back, strict=True)]
             self._fragment.add(part.stream.tolist(), _lines(part, out, back), marked if any(marked) else None)
 
+    def turn(self, path: Path) -> None:
+        """Makes the fragment final and begins another one. OutputError when that fails."""
+        self._fragment.turn(path)
+
     def close(self) -> None:
         """Makes the fragment final. OutputError when that fails."""
         self._fragment.close()

@@ -76,14 +76,17 @@ class FragmentWriter:
 
     def __init__(self, path: Path) -> None:
         """Makes ``path`` + ``.part`` and its index; OutputError when they exist or cannot be made."""
-        self._path = path
-        self._made = path.with_name(path.name + ".part")
-        self._index_made = index_path(self._made)
         self._rows: list[bytes] = []
         self._columns: dict[str, list[int]] = {"stream": [], "length": [], "name": [], "serial": []}
         self._waiting = 0  # bytes of rows not yet written
         self._later: list[Derived] = []  # rows that are not made yet
         self._make: Make | None = None
+        self._begin(path)
+
+    def _begin(self, path: Path) -> None:
+        self._path = path
+        self._made = path.with_name(path.name + ".part")
+        self._index_made = index_path(self._made)
         self._end = 0  # of the rows written
         self._file = create(self._made)
         try:
@@ -131,6 +134,11 @@ class FragmentWriter:
         for name, value in (("stream", stream), ("length", 0), ("name", 0), ("serial", VOID)):
             self._columns[name].append(value)
         self._waiting += INDEX.itemsize  # many of them are written, too
+
+    def turn(self, path: Path) -> None:
+        """Closes the fragment and begins another one. OutputError."""
+        self.close()
+        self._begin(path)
 
     def close(self) -> None:
         """Writes what waits and gives both files their final names, the index last."""

@@ -59,11 +59,14 @@ class MapFragment:
 
     def __init__(self, path: Path) -> None:
         """Makes the three files as ``.part``; OutputError when they exist or cannot be made."""
-        self._path = path
-        self._made: list[Path] = []
         self._open: list[int] = []
         self._waiting: list[bytes] = []
         self._held = 0  # bytes waiting
+        self._begin(path)
+
+    def _begin(self, path: Path) -> None:
+        self._path = path
+        self._made: list[Path] = []
         self._rows = 0
         self._entries = array("Q")
         self._shifts = array("Q")
@@ -95,6 +98,11 @@ class MapFragment:
         """What has ``offset`` in the stream lies at ``offset + by`` in its file. Once a stream; unsaid: 0."""
         if by:
             self._shifts.extend((stream, by & _MASK))
+
+    def turn(self, path: Path) -> None:
+        """Closes the fragment and begins another one, for which shifts are said anew. OutputError."""
+        self.close()
+        self._begin(path)
 
     def close(self) -> None:
         """Writes what waits and gives the files their final names, the index last. OutputError."""

@@ -151,6 +151,9 @@ def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_
             rare = _RARE % (
                 disorder, len(conflicts), gaps, overlap, lost, beyond, outside, not_data, refused
             )  # fmt: skip
+        if flags & Completeness.LIMITED:
+            unwritten = payload - written - overlap - beyond - outside - not_data - refused
+            rare += f" unwritten='{unwritten}'" if unwritten > 0 else ""
         link = f" mac_saddr='{mac_src}' mac_daddr='{mac_dst}'" if mac_src and mac_dst else ""
         if where:
             link += _networks(where)

@@ -12,6 +12,7 @@ import select
 import stat
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -79,6 +80,8 @@ class RawFeed(ABC):
         self.path = path
         self.unreadable: list[Unreadable] = []
         self.faults: list[Fault] = []
+        self.idle: Callable[[], None] = lambda: None
+        """Called again and again while ``readinto`` waits."""
         self._descriptor = descriptor
         self._position = 0
         self.stopped = False
@@ -189,7 +192,7 @@ class GrowingFeed(StoredFeed):
 
     def readinto(self, view: memoryview) -> int:
         while not self.ready(_SLICE):
-            pass
+            self.idle()
         return self._next(view)
 
     def ready(self, seconds: float) -> bool:
@@ -257,7 +260,7 @@ class PipeFeed(RawFeed):
     def readinto(self, view: memoryview) -> int:
         while True:
             while not self.ready(_SLICE):
-                pass
+                self.idle()
             if self.stopped or self._ended:
                 return 0
             try:

@@ -5,13 +5,15 @@ Invariant: a stage takes in a message only when it has sent all that the one bef
 is under way is bounded by the links' windows.
 
 Links: ``batches-N`` capture to worker N; ``events-N-M`` worker N to writer M; ``releases-M`` writer M to
-capture; ``keep`` and ``hurry`` capture to keeper, ``kept`` back; ``status-NAME`` each process to the coordinator.
+capture; ``keep`` and ``hurry`` capture to keeper, ``kept`` back; ``status-NAME`` each process to the coordinator;
+with --rotate ``parts-NAME`` each of them to the binder.
 
     process     what all stages share: a process's life, its sending and its receiving ends
     capture     read, decode, shard, send; keep count of what is not on disk yet
     live        ... and how that goes on when packets do not wait
     worker      reassemble
     writer      write, release
+    binder      make each part of the output complete (--rotate)
     pace        how fast the writers have been lately, and so how much may be under way
     keeping     what the capture process has to do with the keeper
     keeper      the packets themselves, to the files of --keep-packets

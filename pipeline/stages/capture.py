@@ -19,8 +19,9 @@ from pipeline.capture import Capture, Dealt, describe
 from pipeline.config import Config
 from pipeline.memory import nothing_spooled
 from pipeline.reading import is_endless
+from pipeline.stages.binder import Teller
 from pipeline.stages.pace import Pace
-from pipeline.stages.process import Outbox, targets
+from pipeline.stages.process import CUT, Outbox, targets
 from pipeline.transport import Receiver, Sender, Wires
 from workers.wire import Note, encode_note, encode_packets
 
@@ -39,6 +40,9 @@ _PIECES: Final = 2
 STOP: Final = signal.SIGINT
 """Asks the capture process to take the input for ended."""
 
+ROTATE: Final = signal.SIGUSR2
+"""Asks it to end the part of the output. Whoever starts the stages ignores it, so that they do until they hear it."""
+
 _TELL_EVERY: Final = 0.1  # seconds between two words on progress
 
 
@@ -53,6 +57,9 @@ def capture_stage(
     capture = Capture(config, config.workers, spool, interfaces)
     if is_endless(config):
         signal.signal(STOP, lambda *_: capture.stop())
+    parts = Teller(config, "capture", wires, outbox)
+    if config.rotation is not None:
+        _rotate(config, capture, senders, parts, outbox)
 
     def send(dealt: Dealt) -> None:
         releases.expect(dealt)
@@ -77,6 +84,7 @@ def capture_stage(
     releases.wait_for_all()
     if keeping is not None:
         keeping.finish()
+    parts.over()
     outbox.drain()
     if aside is not None:
         aside.close()
@@ -104,6 +112,22 @@ def _live(
     beat = Pulse(facts, to_coordinator(status)).beat
     has_room = partial(releases.has_room, senders)
     capture_live(config, capture, outbox, status, has_room, send, beat, releases.piece, keeping)
+
+
+def _rotate(config: Config, capture: Capture, senders: Sequence[Sender], parts: Teller, outbox: Outbox) -> None:
+    """Parts end when they should, and a marker says so to all behind."""
+    from pipeline.parts.cutting import Cut, Cuts
+
+    assert config.rotation is not None
+    cuts = capture.cuts = Cuts(config.rotation, config.part)
+
+    def mark(cut: Cut) -> None:
+        for sender in senders:
+            outbox.put(sender, encode_note(Note(CUT, cut.facts)))
+        parts.left(cut.folder, {"counters": cut.counters, "inputs": cut.inputs, **cut.facts})
+
+    capture.on_cut = mark
+    signal.signal(ROTATE, lambda *_: cuts.ask())
 
 
 def _aside(config: Config, spool: Spool | None) -> Aside | None:

@@ -78,6 +78,8 @@ class _Loop:
                 send(dealt)
                 self._sent = time.monotonic()
                 self._read()
+            if self._capture.cuts is not None and self._capture.cuts.overdue() and has_room():
+                self._capture.rotate()
             now = time.monotonic()
             if self._source.ended:
                 end = end or now

@@ -13,7 +13,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pipeline.errors import FlowshardError, InternalError
 from pipeline.sealing import confine, no_more_processes
@@ -55,19 +55,41 @@ class Outbox:
             self.waiter.wait()
 
 
+CUT: Final = "cut"
+"""Kind of the note that stands on every link between what belongs to a part of the output and to the next one."""
+
+
 class Inbox:
-    """All receiving ends of a process; messages one at a time, in the order of their arrival."""
+    """All receiving ends of a process; messages one at a time, in the order of their arrival.
+
+    From an end that has given a CUT nothing more is taken until all others have given theirs; then it comes out, once.
+    What it keeps waiting came behind the cut, and no cut waits for that.
+    """
 
     def __init__(self, receivers: list[Receiver]) -> None:
         self._waiter = Waiter()
         self._messages: deque[Message] = deque()
+        self._count = len(receivers)
+        self._held: list[Receiver] = []
         for receiver in receivers:
-            self._waiter.watch(receiver, lambda receiver=receiver: self._take(receiver))  # type: ignore[misc]
+            self._watch(receiver)
+
+    def _watch(self, receiver: Receiver) -> None:
+        self._waiter.watch(receiver, lambda: self._take(receiver))
 
     def _take(self, receiver: Receiver) -> None:
         message = receiver.take()
-        if message is not None:
-            self._messages.append(message)
+        if message is None:
+            return
+        if isinstance(message, Note) and message.kind == CUT:
+            self._held.append(receiver)
+            if len(self._held) < self._count:
+                self._waiter.forget(receiver)
+                return
+            for each in self._held[:-1]:
+                self._watch(each)
+            self._held.clear()
+        self._messages.append(message)
 
     def next(self) -> Message:
         """The next message."""

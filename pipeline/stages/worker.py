@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.stages.process import Inbox, Outbox, targets
+from pipeline.stages.binder import Teller
+from pipeline.stages.process import CUT, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
 from workers.contract import EventBatch, PacketBatch
 from workers.reassembler import Reassembler
@@ -35,13 +36,24 @@ def worker_stage(number: int, config: Config, wires: Wires, outbox: Outbox, stat
 
     inbox = Inbox([receiver])
     look = _watched(config, reassembler, status)
-    while isinstance(message := inbox.next(), Packets):
-        say(reassembler.handle(message.batch))
-        look(message.batch)
+    parts = Teller(config, f"worker-{number}", wires, outbox)
+    while True:
+        message = inbox.next()
+        if isinstance(message, Packets):
+            say(reassembler.handle(message.batch))
+            look(message.batch)
+        elif isinstance(message, Note) and message.kind == CUT:
+            say(reassembler.cut())
+            for sender in senders.values():
+                outbox.put(sender, encode_note(message))
+            parts.left(message.facts["folder"], {"counters": reassembler.totals()})
+        else:
+            break
     for events in reassembler.finish():
         say(events)
     for sender in senders.values():
         outbox.put(sender, encode_note(Note("end", {})))
+    parts.over()
     outbox.drain()
     return {"counters": reassembler.totals()}
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeline.config import Config
 from pipeline.memory import Memory, allow_files, nothing_spooled
-from pipeline.stages.process import Inbox, Outbox, targets
+from pipeline.stages.binder import Teller
+from pipeline.stages.process import CUT, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
 from pipeline.writer.writer import Writer
 from workers.contract import END_OF_INPUT
@@ -20,6 +21,7 @@ from workers.events import untaken_in
 from workers.wire import Happened, Note, encode_note
 
 if TYPE_CHECKING:
+    from pipeline.parts.room import Room, Usage
     from pipeline.spool.slabs import Spool
 
 
@@ -41,19 +43,24 @@ def import_all(config: Config) -> None:
 
 
 def writer_stage(
-    number: int, config: Config, fragment: Path, spool: Spool | None, wires: Wires, outbox: Outbox, status: Sender
-) -> dict[str, Any]:
-    """Take events, write, release."""
+    number: int, config: Config, fragment: Path, spool: Spool | None, wires: Wires, outbox: Outbox, status: Sender,
+    usage: Usage | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Take events, write, release. ``usage``: what the run takes of the disk, where that has a limit."""
     sources = [n for n in range(config.workers) if number in targets(n, config.workers, config.writers)]
     inbox = Inbox([wires.receiver(f"events-{n}-{number}") for n in sources])
     release = outbox.add(wires.sender(f"releases-{number}"))
     view = nothing_spooled if spool is None else spool.view
     memory = Memory(config, view, keep=len(sources) + 1)
-    writer, apply = (_printing if config.console else _plain)(config, fragment, memory, len(sources))
+    if config.console:
+        writer, apply = _printing(config, fragment, memory, len(sources))
+    else:
+        writer, apply = _plain(config, fragment, memory, _room(number, config, fragment, usage, outbox, status))
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
     left = len(sources)
     untaken: dict[int, list[tuple[int, int]]] = {}
     beat = _pulse(config, writer, status)
+    parts = Teller(config, f"writer-{number}", wires, outbox)
     while left:
         message = inbox.next()
         beat()
@@ -63,9 +70,13 @@ def writer_stage(
             for batch in apply(message):
                 facts = {"number": batch, "untaken": untaken.pop(batch, [])}
                 outbox.put(release, encode_note(Note("release", facts)))
+        elif isinstance(message, Note) and message.kind == CUT:
+            writer.turn(message.facts["next"])
+            parts.left(message.facts["folder"], {"counters": writer.counters})
         else:
             left -= 1
     writer.finish()
+    parts.over()
     outbox.drain()
     return {"counters": writer.counters, "renamed": writer.folder.renamed}
 
@@ -79,9 +90,23 @@ def _pulse(config: Config, writer: Writer, status: Sender) -> Callable[[], None]
     return Pulse(lambda: of_writer(writer), to_coordinator(status)).beat
 
 
-def _plain(config: Config, fragment: Path, memory: Memory, _: int) -> tuple[Writer, _Apply]:
+def _room(
+    number: int, config: Config, fragment: Path, usage: Usage | None, outbox: Outbox, status: Sender
+) -> Room | None:
+    """What this writer may write; None: it need not ask."""
+    if usage is None:
+        return None
+    from pipeline.parts.room import Room
+
+    def tell(message: str, hint: str) -> None:
+        outbox.put(status, encode_note(Note("remark", {"message": message, "hint": hint})))
+
+    return Room(config, fragment, usage, number, tell)
+
+
+def _plain(config: Config, fragment: Path, memory: Memory, room: Room | None) -> tuple[Writer, _Apply]:
     """Events are applied as they come."""
-    writer = Writer(config, fragment, memory)
+    writer = Writer(config, fragment, memory, room=room)
 
     def apply(message: Happened) -> list[int]:
         writer.apply(message.events)

@@ -32,6 +32,9 @@ def new_counters() -> dict[str, int]:
         "gap_bytes",
         "files",
         "rows",
+        "skipped",  # bytes that were to be written, and there was no room (room.py)
+        "unwritten",  # accepted bytes that no file has because of that
+        "uncompared",  # overlapping ones that could not be compared with them
     )
     return dict.fromkeys(names, 0)
 
@@ -100,6 +103,20 @@ def close_stream(
         refused, size - present, disorder, flags, reason, md5, ends.networks, mac_src, mac_dst, parts,
         conflicts, stream.conflict_bytes, conflict_file, stream.provisional, (),
     ))  # fmt: skip
+
+
+def capped(
+    stream: Stream, row: Sequence[int], runs: Sequence[Run], counters: dict[str, int]
+) -> tuple[tuple[int, ...], Sequence[Run]]:
+    """A stream for which there was no room from its cap on: it ends there, whatever was accepted, and written, of what
+    is beyond. As ``row`` and ``runs`` of ``close_stream``."""
+    number, shard, origin, end, written, *counts, flags, reason = row
+    end = max(min(end, stream.cap), origin)
+    kept = [(at, min(size, end - at), image, place) for at, size, image, place in runs if at < end]
+    lost = sum([run[1] for run in runs]) - sum([run[1] for run in kept])
+    counters["unwritten"] += lost
+    counters["limit.output"] = counters.get("limit.output", 0) + 1
+    return (number, shard, origin, end, written - lost, *counts, flags | Completeness.LIMITED, reason), kept
 
 
 def _runs(stream: Stream, origin: int, runs: Sequence[Run]) -> Sequence[Run]:

@@ -198,6 +198,9 @@ class ExchangeHost:
         """What was counted."""
         return self._counts[side]
 
+    def turn(self, part: str) -> None:
+        """What is printed has no parts."""
+
     def discard(self) -> None:
         """Another protocol's analyzer got the connection. Whoever has told an exchange is not asked for this."""
         self._counts = {}, {}

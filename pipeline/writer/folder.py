@@ -20,11 +20,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pipeline.report.placing import output_error
-from pipeline.tree import Tree, split
+from pipeline.tree import FILE_COSTS, Tree, split
 from pipeline.writer.names import provisional
+
+if TYPE_CHECKING:
+    from pipeline.parts.room import Room
 
 Piece: TypeAlias = "bytes | memoryview"
 
@@ -40,14 +43,16 @@ _AGAIN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StoredFile:
-    """One file of a stream. ``name`` is relative to the folder and may change when the file is made."""
+    """One file of a stream. ``name`` is relative to the folder, or to that of its ``part``; it may change when the file
+    is made, and when it is complete."""
 
-    __slots__ = ("descriptor", "identity", "made", "name", "stream")
+    __slots__ = ("descriptor", "identity", "made", "name", "part", "stream")
 
     def __init__(self, name: str, stream: int) -> None:
         self.name = name
         self.stream = stream
         self.made = False
+        self.part = ""
         self.descriptor = -1
         self.identity: tuple[int, int] | None = None  # device and inode of a file that was closed
 
@@ -57,6 +62,10 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.room: Room | None = None
+        """Is told of what is written."""
+        self.part = ""
+        """The folder in it that files are made in, and complete ones moved to (--rotate)."""
         self._open: OrderedDict[StoredFile, None] = OrderedDict()  # the one opened first is the first to close
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(1, min(_MOST_OPEN, soft - _SPARE))
@@ -82,7 +91,8 @@ class Folder:
         """A descriptor for a file that has none."""
         while file.descriptor < 0:
             try:
-                parent, last = (self._root, file.name) if "/" not in file.name else self._parent(file)
+                plain = "/" not in file.name and not self.part
+                parent, last = (self._root, file.name) if plain else self._parent(file)
                 if file.made:
                     self._reopen(file, parent, last)
                 else:
@@ -95,13 +105,14 @@ class Folder:
 
     def _parent(self, file: StoredFile) -> tuple[int, str]:
         """The open folder that the file lies in, or is to be made in, and its name there."""
-        name = file.name
-        if "/" not in name:
-            return self._root, name
-        folder, last = split(name)
+        if not file.made:
+            file.part = self.part
+        folder, last = split(_inside(file.part, file.name))
+        if not folder:
+            return self._root, last
         if not file.made:
             folder = self._tree.place(folder)
-            file.name = f"{folder}/{last}"
+            file.name = f"{folder}/{last}"[len(_inside(file.part, "")) :]
         return self._tree.enter(folder), last
 
     def _make(self, file: StoredFile, parent: int, last: str) -> None:
@@ -113,6 +124,8 @@ class Folder:
             file.descriptor = os.open(last + suffix, _NEW, 0o600, dir_fd=parent)
             self.renamed.append((wanted, file.name))
         file.made = True
+        if self.room is not None:
+            self.room.count(FILE_COSTS)
 
     def _reopen(self, file: StoredFile, parent: int, last: str) -> None:
         descriptor = os.open(last, _AGAIN, dir_fd=parent)
@@ -146,6 +159,8 @@ class Folder:
                 offset += length
             return
         descriptor = file.descriptor if file.descriptor >= 0 else self.descriptor(file)
+        if self.room is not None:
+            self.room.count(size)
         try:
             done = os.pwritev(descriptor, pieces, offset)
             if done < size:
@@ -159,13 +174,16 @@ class Folder:
         """A whole new file in one go, with its modification time (ns), and the name that it got. Whatever is open
         stays so."""
         try:
-            descriptor = -1 if "/" in name else os.open(name, _NEW, 0o600, dir_fd=self._root)
+            plain = "/" not in name and not self.part and self.room is None
+            descriptor = -1 if not plain else os.open(name, _NEW, 0o600, dir_fd=self._root)
         except OSError:
             descriptor = -1
-        if descriptor < 0:  # it lies in a folder, or something is in its way
+        if descriptor < 0:  # it lies in a folder, something is in its way, or it is counted
             file = StoredFile(name, stream)
             self._obtain(file)
             descriptor, name = file.descriptor, file.name
+            if self.room is not None:
+                self.room.count(len(data))
         try:
             try:
                 done = os.write(descriptor, data)
@@ -203,17 +221,57 @@ class Folder:
         """Another name for the file; it keeps its own when somebody has that one."""
         try:
             if file.made:
-                folder, last = split(name)
-                if folder:
-                    name = f"{self._tree.place(folder)}/{last}"
-                if not self._tree.rename(file.name, name):
+                if not self._move(file, file.part, name):
                     return
+            else:
+                file.name = name
         except OSError as error:
             raise output_error("create", self.path / name, error) from error
-        file.name = name
+
+    def _move(self, file: StoredFile, part: str, name: str) -> bool:
+        """Into a part, under a name; False: it is taken. OSError."""
+        folder, last = split(_inside(part, name))
+        given = f"{self._tree.place(folder)}/{last}" if folder else last
+        if not self._tree.rename(_inside(file.part, file.name), given):
+            return False
+        file.part, file.name = part, given[len(_inside(part, "")) :]
+        return True
+
+    def turn(self, part: str) -> int:
+        """From now on files are made in another part, and moved there when they are complete. Gives a descriptor of
+        its folder, good until the next call. OutputError."""
+        self._tree.forget()  # in a part nobody else has files whose names ours could want
+        try:
+            self.part = self._tree.place(part)
+            return self._tree.enter(part)
+        except OSError as error:
+            raise output_error("create", self.path / part, error) from error
+
+    def bring(self, *files: StoredFile) -> None:
+        """Files are complete: into the part of this moment, behind a name the stream's suffix if it is taken there.
+
+        OutputError.
+        """
+        for file in files:
+            if file.part != self.part and file.made:
+                self._bring(file)
+
+    def _bring(self, file: StoredFile) -> None:
+        before, names = split(_inside(file.part, file.name))[0], (file.name, file.name + provisional(file.stream))
+        try:
+            if not any(self._move(file, self.part, name) for name in names):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        except OSError as error:
+            raise output_error("move", self.path / file.part / file.name, error) from error
+        with suppress(OSError):  # there is something else in it
+            while "/" in before:  # what -F made of folders there
+                above, last = split(before)
+                os.rmdir(last, dir_fd=self._tree.enter(above))
+                before = above
 
     def finish(self, file: StoredFile, time: int) -> None:
         """Close the file and set its modification time (ns); a time that the system refuses is left out."""
+        self.bring(file)
         if file.descriptor >= 0:
             _stamp(file.descriptor, time)
             self._shut(file)
@@ -251,6 +309,11 @@ def _stamp(descriptor: int, time: int) -> None:
         os.utime(descriptor, ns=(time, time))
     except (OverflowError, OSError):
         return  # the file is complete, and the report has the time
+
+
+def _inside(part: str, name: str) -> str:
+    """A name, or the beginning of one, relative to the folder of all parts."""
+    return f"{part}/{name}" if part else name
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

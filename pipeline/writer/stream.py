@@ -12,19 +12,27 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from operator import itemgetter
+from typing import TYPE_CHECKING, Final
 
 from pipeline.report.rows import Conflict
+from pipeline.tree import FILE_COSTS
 from pipeline.writer.folder import StoredFile
 from pipeline.writer.names import Endpoints
 from pipeline.writer.spans import Span
+
+if TYPE_CHECKING:
+    from pipeline.parts.room import Room
+
+NO_CAP: Final = 1 << 62
 
 
 class Stream:
     """State of one open stream. Offsets are the contract's: they may be below 0."""
 
     __slots__ = (
-        "base", "conflict_bytes", "conflict_file", "conflicts", "digest", "ends", "file", "frontier", "inherited",
-        "kept", "macs", "name", "number", "origin", "own_name", "parted", "provisional", "side_start", "spans", "stale",
+        "base", "cap", "conflict_bytes", "conflict_file", "conflicts", "digest", "ends", "file", "frontier",
+        "inherited", "kept", "macs", "name", "number", "origin", "own_name", "parted", "provisional", "side_start",
+        "spans", "stale",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +49,7 @@ class Stream:
         self.ends = ends
         self.macs = macs
         self.origin = 0  # offset of the stream's first byte
+        self.cap = NO_CAP  # offset from which on there was no room for it
         self.base = 0  # place of that byte in its files
         self.inherited = 0  # parts of streams before this one
         self.frontier = 0
@@ -88,6 +97,15 @@ class Stream:
         self.parted[: self.inherited] = [(start - shift, file) for start, file in before]  # they stay in their place
         self.stale = True
         return shift
+
+    def takes(self, offset: int, size: int, file: StoredFile, room: Room) -> bool:
+        """Whether there is room for a piece. If not, the stream ends in front of it: nothing behind is kept."""
+        if offset + size <= self.cap and room.fits(size if file.made else size + FILE_COSTS):
+            return True
+        if offset < self.cap:
+            self.cap = offset
+            self.stale = self.stale or offset < self.frontier
+        return False
 
     def follow(self, before: Stream, base: int) -> None:
         """Go on in the files of ``before``, which is closed, ``base`` bytes into them. It has none of its own yet."""

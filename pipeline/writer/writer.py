@@ -20,8 +20,10 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.memory import Arrays
 from pipeline.report.fragments import FragmentWriter, name_key
+from pipeline.report.placing import output_error
 from pipeline.report.rows import Conflict, Run, StreamRecord, conflicts_name, format_rows
-from pipeline.writer.closing import close_stream, hash_up_to, new_counters, read_all
+from pipeline.tree import FILE_COSTS
+from pipeline.writer.closing import capped, close_stream, hash_up_to, new_counters, read_all
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.names import Names, endpoints, provisional
 from pipeline.writer.overlaps import Differing, Overlap, Version, cut, differing, md5, overlaps_of, settle
@@ -31,6 +33,7 @@ from pipeline.writer.stream import Stream
 from workers.contract import INPUT_SHIFT, KEY_WORDS, OFFSET_MASK, Closed, Data, EventBatch, Opened, Overlaps
 
 if TYPE_CHECKING:
+    from pipeline.parts.room import Room
     from pipeline.report.flows import Flows
     from pipeline.report.objects import ObjectLines
     from pipeline.report.packet_map import MapFragment
@@ -44,15 +47,19 @@ _ROWS: Final = 4096  # rows formatted together
 class Writer:
     """One writer's state. ``apply`` its events in order, then ``finish``."""
 
-    def __init__(self, config: Config, fragment: Path, arrays: Arrays, host: HostFor | None = None) -> None:
+    def __init__(
+        self, config: Config, fragment: Path, arrays: Arrays, host: HostFor | None = None, room: Room | None = None
+    ) -> None:
         """``arrays`` are the captured bytes, see memory.py. Makes the fragment; OutputError when that fails.
 
-        ``host`` is for those who listen to analyzers, if there are any; None: files and objects are made.
+        ``host`` is for those who listen to analyzers, if there are any; None: files and objects are made. ``room``:
+        what may be written, where that has limits.
         """
         self._config = config
         self._arrays = arrays
         self._names = Names(config.name_format, timestamp=config.name_timestamp)
         self.folder = Folder(config.output)
+        self.folder.room = self._room = room
         self._fragment = FragmentWriter(fragment)
         self._images = {number: str(path) for number, path in enumerate(config.inputs)}
         self._streams: dict[int, Stream] = {}
@@ -66,6 +73,9 @@ class Writer:
         self._lines = _lines(fragment) if config.extract else None
         self._tuples: dict[bytes, list[int]] = {}  # with -R: the connections of each so far, but one; the latest
         self.analyses = self._read_by(host) if config.protocols else None
+        self._path = fragment
+        if config.part:
+            self._enter(config.part)
 
     def _read_by(self, host: HostFor | None) -> Analyses:
         from pipeline.writer.analysis.analyses import Analyses
@@ -113,7 +123,8 @@ class Writer:
         """What the bytes that are there now come to; streams that end."""
         if events.frontiers is not None:
             for number, _, offset in _rows(events.frontiers):
-                hash_up_to(self._streams[number], offset, self.folder)
+                stream = self._streams[number]
+                hash_up_to(stream, min(offset, stream.cap), self.folder)
         if events.runs is not None:  # they may come long before their stream closes, or a message before
             runs = events.runs
             columns = runs.offset, runs.size, runs.start >> INPUT_SHIFT, runs.start & OFFSET_MASK
@@ -131,6 +142,40 @@ class Writer:
         """How many may still grow."""
         return len(self._streams)
 
+    def turn(self, part: str) -> None:
+        """The part is over: the streams that have ended are its own, others are of that in which they end. OutputError.
+
+        ``part``: the folder of the next one.
+        """
+        if self.analyses is not None:
+            self.analyses.turn(self.folder.part)
+        self._say_rows()
+        if self._map is not None:
+            for stream in self._streams.values():
+                self._map.shift(stream.number, stream.base - stream.origin)
+        self._enter(part)
+        fragment = self._path.parent.parent / part / self._path.name
+        fragment.parent.mkdir(mode=0o700, exist_ok=True)
+        self._fragment.turn(fragment)
+        if self._flows is not None:
+            self._flows.turn(_flows_path(fragment))
+        if self._map is not None:
+            self._map.turn(_map_path(fragment))
+        if self._lines is not None:
+            self._lines.turn(fragment)
+
+    def _enter(self, part: str) -> None:
+        from pipeline.parts.folders import mark, number_of
+
+        flows = self._config.flows
+        folder = self.folder.turn(part)
+        if self._room is not None:
+            self._room.part = number_of(part)
+        try:
+            mark(folder, None if flows is None else flows.name)
+        except OSError as error:
+            raise output_error("write to", self.folder.path / part, error) from error
+
     def finish(self) -> None:
         """Every stream is closed: make the fragment final."""
         self._say_rows()
@@ -145,6 +190,8 @@ class Writer:
             self._map.close()
         if self._lines is not None:
             self._lines.close()
+        if self._room is not None and self._room.removed:
+            self.counters["parts.removed"] = self._room.removed
         self.folder.shut()
 
     # Bytes
@@ -176,6 +223,7 @@ class Writer:
 
     def _write(self, data: Data, payload: Payload) -> None:
         streams, write, gather, analyses = self._streams, self.folder.write, payload.gather, self.analyses
+        skipped, room = 0, self._room
         if analyses is not None:
             analyses.begin(data)
         for number, offset, low, high, size, even in pieces(data):
@@ -183,6 +231,9 @@ class Writer:
             if stream.spans is not None:
                 note_span(stream.spans, offset, size, int(data.start[low]))
             file, start = stream.part(offset) if stream.parted else (stream.file, stream.origin - stream.base)
+            if room is not None and not stream.takes(offset, size, file, room):
+                skipped += size
+                continue
             whole = analyses is not None and analyses.wants(number)  # read as one; written and hashed sooner, too
             buffers = gather(low, high, even=even, whole=whole)
             write(file, buffers, size, offset - start)
@@ -196,7 +247,8 @@ class Writer:
                     stream.frontier += size
                 elif offset < stream.frontier:
                     stream.stale = True
-        self.counters["data_bytes"] += int(data.size.sum(dtype="int64"))
+        self.counters["data_bytes"] += int(data.size.sum(dtype="int64")) - skipped
+        self.counters["skipped"] += skipped
 
     def _rebase(self, stream: Stream, origin: int) -> None:
         """What its first file holds of it moves up; it is no more than a reorder window's worth."""
@@ -225,6 +277,12 @@ class Writer:
             self._compare_in_file(stream, cut(overlap, low, high) if inner else overlap)
 
     def _compare_in_file(self, stream: Stream, overlap: Overlap) -> None:
+        whole = len(overlap.new)
+        if stream.cap < overlap.offset + whole:  # what is not kept cannot be compared
+            overlap = cut(overlap, overlap.offset, max(overlap.offset, stream.cap))
+            self.counters["uncompared"] += whole - len(overlap.new)
+            if not overlap.new:
+                return
         _, offset, packet, new, verdicts = overlap
         file, start = stream.part(offset)
         size = len(new)
@@ -252,7 +310,8 @@ class Writer:
         winner, loser = stays[part], loses[part]
         stream.conflict_bytes += run.length
         side = None
-        if stream.kept + run.length <= self._config.limits.conflict_bytes:
+        fits = self._room is None or self._room.fits(run.length + FILE_COSTS)
+        if fits and stream.kept + run.length <= self._config.limits.conflict_bytes:
             if stream.conflict_file is None:
                 stream.conflict_file = StoredFile(conflicts_name(stream.file.name), stream.number)
             side = stream.side_start + stream.kept
@@ -266,9 +325,15 @@ class Writer:
     # The end of a stream
 
     def _close(self, closed: Closed) -> None:
+        row: tuple[int, ...]
+        runs: Sequence[Run]
         for row in _rows(closed):
             stream, runs = self._streams.pop(row[0]), self._runs.pop(row[0], [])
             shared = self._appended is not None
+            if stream.cap < row[3]:
+                row, runs = capped(stream, row, runs, self.counters)
+            if self.folder.part:
+                self.folder.bring(*[file for _, file in stream.files()])
             record = close_stream(stream, row, runs, self.folder, self.counters, shared=shared)
             if self.analyses is None:
                 self._keep(stream, record)
@@ -300,10 +365,16 @@ class Writer:
             self._name_keys.clear()
 
 
-def _flows(fragment: Path) -> Flows:
-    from pipeline.report.flows import Flows, flows_fragment
+def _flows_path(fragment: Path) -> Path:
+    from pipeline.report.flows import flows_fragment
 
-    return Flows(flows_fragment(fragment))
+    return flows_fragment(fragment)
+
+
+def _flows(fragment: Path) -> Flows:
+    from pipeline.report.flows import Flows
+
+    return Flows(_flows_path(fragment))
 
 
 def _lines(fragment: Path) -> ObjectLines:
@@ -312,10 +383,16 @@ def _lines(fragment: Path) -> ObjectLines:
     return ObjectLines(fragment)
 
 
-def _packet_map(fragment: Path) -> MapFragment:
-    from pipeline.report.packet_map import MapFragment, map_fragment
+def _map_path(fragment: Path) -> Path:
+    from pipeline.report.packet_map import map_fragment
 
-    return MapFragment(map_fragment(fragment))
+    return map_fragment(fragment)
+
+
+def _packet_map(fragment: Path) -> MapFragment:
+    from pipeline.report.packet_map import MapFragment
+
+    return MapFragment(_map_path(fragment))
 
 
 def _appended(folder: Folder) -> Appended:

@@ -137,6 +137,13 @@ def byte_runs(
     return sources
 
 
+def unwritten(item: StreamRecord) -> int | None:
+    """What nothing else accounts for, of a stream that met a limit."""
+    known = (item.written, item.overlap, item.beyond, item.outside, item.not_data, item.refused)
+    left = item.payload - sum(known)
+    return left if left > 0 and item.flags & Completeness.LIMITED else None
+
+
 def flow_element(file: etree._Element, item: StreamRecord, first: str, last: str, final: object) -> etree._Element:
     macs = (item.mac_src, item.mac_dst) if item.mac_src and item.mac_dst else (None, None)
     flow = add(
@@ -149,7 +156,7 @@ def flow_element(file: etree._Element, item: StreamRecord, first: str, last: str
         direction=item.stream & 1, payload=item.payload, written=item.written,
         out_of_order_count=item.out_of_order, violations=len(item.conflicts), gap_bytes=item.gap_bytes,
         overlap=item.overlap, conflict_bytes=item.conflict_bytes, beyond=item.beyond, outside=item.outside,
-        not_data=item.not_data, refused=item.refused,
+        not_data=item.not_data, refused=item.refused, unwritten=unwritten(item),
         completeness=" ".join(flag.name.lower() for flag in Completeness if flag in Completeness(item.flags)),
         end=CloseReason(item.reason).name.lower(),
         conflict_file=final(item.conflict_file) if item.conflict_file else None,

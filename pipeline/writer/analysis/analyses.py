@@ -157,6 +157,11 @@ class Analyses:
         for number in (analysis.connection << 1, analysis.connection << 1 | 1):
             self._open.pop(number, None)
 
+    def turn(self, part: str) -> None:
+        """This part of the output is over. OutputError."""
+        for analysis in set(self._open.values()):
+            analysis.turn(part)
+
     # The end
 
     def close(self, stream: Stream, record: StreamRecord, end: int, runs: Sequence[Run]) -> Sequence[Done]:

@@ -68,6 +68,11 @@ class Analysis:
         assert side is not None, "a direction that has no bytes"
         return side
 
+    def turn(self, part: str) -> None:
+        """This part of the output is over. OutputError."""
+        if self._host is not None:
+            self._host.turn(part)
+
     # As Connected
 
     def stream(self, side: int) -> Stream | None:

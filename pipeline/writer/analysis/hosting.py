@@ -1,6 +1,7 @@
 """Who listens to the analyzer of a connection, and what he may ask about it.
 
 Knows: the words. Does not know: files, the console, how an analyzer is fed.
+Invariant: a connection has one host at a time that was told anything.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class ConnectionHost(Host, typing.Protocol):
     One that was told nothing has made nothing: several may be made for one connection, each for another protocol,
     and those whose protocol it was not are asked to ``discard`` and forgotten.
     """
+
+    def turn(self, part: str) -> None:
+        """This part of the output (--rotate) is over: what was told so far is recorded in it, and stays."""
 
     def discard(self) -> None:
         """All that was told of the connection is void: files removed, rows void. It is told anew, to another host."""

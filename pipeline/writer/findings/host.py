@@ -144,6 +144,13 @@ class FindingsHost:
         facts = self._ledger.facts[side]
         facts[name] = facts.get(name, 0) + amount
 
+    def turn(self, part: str) -> None:
+        """See hosting.py."""
+        self._ledger.turn()
+        self._voidable = False
+        for content in self._contents.values():
+            content.part = content.part or (part if content.over else "")
+
     # The connection's end
 
     def close(self) -> None:
@@ -217,6 +224,8 @@ class FindingsHost:
             name = stream.name + stream.provisional if self._append else stream.file.name
             suffixes = {"stream": stream.provisional} if stream.provisional else {}
             record = record_of(found, exchange, self._connection, self._protocol, stream.ends, name)
+            if content.part:
+                record |= {key: f"../{content.part}/{record[key]}" for key in ("file", "coded_file") if record[key]}
             self._lines.add(self._connection, found.n, record, suffixes)
             self._voidable = True
 

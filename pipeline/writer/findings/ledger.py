@@ -66,7 +66,7 @@ class Ledger:
     """One connection's. After ``discard`` it is as new."""
 
     __slots__ = (
-        "_add_rows", "_counts", "_journal", "_objects", "_packed", "_rows", "_serials", "_store", "_streams",
+        "_add_rows", "_counts", "_journal", "_kept", "_objects", "_packed", "_rows", "_serials", "_store", "_streams",
         "_void_rows", "_voidable", "connected", "facts", "made",
     )  # fmt: skip
 
@@ -76,10 +76,11 @@ class Ledger:
         self._add_rows = add_rows
         self._void_rows = void_rows
         self._streams: list[Stream | None] = [None, None]  # those that were asked for
+        self._kept: dict[str, list[int]] = {}  # what was made in parts of the output that are over
         self._start()
 
     def _start(self) -> None:
-        self.made: dict[str, list[int]] = {}
+        self.made: dict[str, list[int]] = {kind: [*made] for kind, made in self._kept.items()}
         """Files of each kind, and their bytes, of the rows that were handed over."""
         self.facts: tuple[dict[str, int], dict[str, int]] = ({}, {})
         """What is counted of each side."""
@@ -181,6 +182,14 @@ class Ledger:
         self._rows = []
         self._add_rows(rows)
 
+    def turn(self) -> None:
+        """The part of the output is over: what was made in it is told there, and stays whatever comes. OutputError."""
+        self.hand_over()
+        self._kept = {kind: [*made] for kind, made in self.made.items()}
+        self._voidable = False
+        self._journal.clear()
+        self._packed.clear()
+
     # Taking back
 
     def remember(self, name: str) -> None:
@@ -191,11 +200,12 @@ class Ledger:
             self._journal.clear()
 
     def discard(self) -> None:
-        """Remove the files and take the rows back. OutputError."""
+        """Remove the files and take the rows back, but those in parts of the output that are over. OutputError."""
+        folder = self._store.folder
         for name in self._remembered():
             file = StoredFile(name, 0)
-            file.made = True
-            self._store.folder.discard(file)
+            file.made, file.part = True, folder.part
+            folder.discard(file)
         for side, stream in enumerate(self._streams):
             if self._voidable and stream is not None and self._serials[side]:
                 self._void_rows(stream.number)

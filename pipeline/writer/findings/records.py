@@ -7,7 +7,8 @@ A text that a peer sent has one character a byte (latin-1). Where nothing is kno
 
     id                      the connection; the report's ``connection``
     n                       number of the object in its connection: odd in the first direction, even in the other
-    file                    its name, relative to the output folder; null: no byte of it is there
+    file                    its name, relative to the output folder, with --rotate to that of its part (``../PART/...``:
+                            it was complete in an earlier part than its exchange); null: no byte of it is there
     protocol                http
     role                    request, response: of which of the two it is the content
     url method status host  of the exchange, as far as it was seen

@@ -25,11 +25,13 @@ from workers.contract import Completeness
 class Over:
     """The Content (seam.py) of an entity that was told whole: nothing more may be told of it."""
 
-    __slots__ = ("extracted",)
+    __slots__ = ("extracted", "part")
 
     def __init__(self, extracted: Sequence[Extracted]) -> None:
         self.extracted = extracted
         """Its object, if it is one."""
+        self.part = ""
+        """The part of the output (--rotate) that its files lie in, if that one is over."""
 
     @property
     def over(self) -> bool:
@@ -60,13 +62,15 @@ class Waiting:
     """The Content of an entity that comes in pieces. OutputError of all that write."""
 
     __slots__ = (
-        "_entity", "_finding", "_first", "_held", "_ledger", "_numbers", "_store", "extracted", "over",
+        "_entity", "_finding", "_first", "_held", "_ledger", "_numbers", "_store", "extracted", "over", "part",
     )  # fmt: skip
 
     def __init__(self, entity: Entity, numbers: Numbers, ledger: Ledger, store: Store) -> None:
         self.extracted: Sequence[Extracted] = ()
         """When it is over: the object, and those of its parts."""
         self.over = False
+        self.part = ""
+        """As in Over."""
         self._entity = entity
         self._numbers = numbers
         self._ledger = ledger
