@@ -52,6 +52,7 @@ class _Tap:
         self.counts = Counts(0, 0, 0)
         self.last = 0.0  # when there were packets
         self.lost = False
+        self.problem = ""  # how it was lost, until that is told
         self.over = False  # nothing more is read of it
 
     @property
@@ -230,6 +231,10 @@ class LiveInput:
         self.ended |= all(tap.over for tap in self._taps)
         if not self.ended and self._end is not None and now - self._end > _LONGEST_END:
             self._leave()
+        for tap in self._taps:
+            if tap.problem and (tap.over or self.ended):
+                self.facts.faults.append(Fault(self.path, self._store.stored, tap.problem))
+                tap.problem = ""
         if self.ended:
             self._count()
             self.drops.second()
@@ -261,7 +266,7 @@ class LiveInput:
             tap.dropped += dropped
 
     def _lose(self, tap: _Tap, lost: Lost, now: float) -> None:
-        """An interface broke off: what is in its ring is still read."""
+        """An interface broke off: what is in its ring is still read, and only behind that something is missing."""
         if tap.lost:
             tap.over = True
             return
@@ -269,5 +274,4 @@ class LiveInput:
         if len(self._taps) > 1:
             problem = f"{tap.interface.name}: {problem}"
         self._count_of(tap)
-        tap.lost, tap.last = True, now
-        self.facts.faults.append(Fault(self.path, self._store.stored, problem))
+        tap.lost, tap.problem, tap.last = True, problem, now
