@@ -5,6 +5,7 @@ Invariant: what a run did is told by /proc, by the clock and by its report, not 
 
     python -m tests.bench.soak slow                 the writer has a disk of 1 MB/s for a minute
     python -m tests.bench.soak steady --minutes 10  new connections all the time
+    python -m tests.bench.soak steady -- --rotate 60s  ... the output in parts
 
 ``slow``: nothing is lost while the spool has room; then drops, counted to the packet; memory bounded; and two
 seconds after the disk is fast again the run keeps up. ``steady``: memory, open files and processes are flat, by a
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +33,7 @@ from pipeline.spool.slabs import slab_bytes
 from tests.live.network import Capturing, Network, capturing
 from tests.live.talk import Talk
 from tests.report.reader import Report
-from tests.runs import counters, report_of
+from tests.runs import REPORT, counters, report_of
 
 MIB = 1 << 20
 MOST_GROWTH = 128 * MIB
@@ -200,9 +202,10 @@ def steady(talk: Talk, *words: object) -> Finding:
             samples = list(watch.samples)
             status, said = run.stops(signal.SIGINT)
         assert status == 0, said
-        found = counters(report_of(folder / "out"))
+        reports = sorted((folder / "out").rglob(REPORT))  # one, or one of each part
+        found = sum((Counter(counters(report_of(path.parent))) for path in reports), Counter[str]())
     finding = Finding()
-    finding.say("connections, all of them whole", f"{found['connections']:,}",
+    finding.say(f"connections in {len(reports)} reports, all of them whole", f"{found['connections']:,}",
                 good=found["bytes.written"] == talk.connections * talk.each)  # fmt: skip
     half = samples[len(samples) // 2 :]
     _flat(finding, "memory of all processes", "MiB", half, lambda sample: sum(sample.memory) / MIB, 0.02)
