@@ -7,6 +7,7 @@
     spans             which input each stretch of a stream came from
     closing           a stream's end: files complete, hash, record
     appended          files that several connections share (-R)
+    beside            what stands beside the report
     analysis/         what protocols make of streams; findings/: what becomes of that
     reading           what lies in the files, read back
     folder            descriptors, few of them open at a time; no link followed

@@ -23,6 +23,7 @@ from pipeline.report.fragments import FragmentWriter, name_key
 from pipeline.report.placing import output_error
 from pipeline.report.rows import Conflict, Run, StreamRecord, conflicts_name, format_rows
 from pipeline.tree import FILE_COSTS
+from pipeline.writer.beside import Beside
 from pipeline.writer.closing import capped, close_stream, hash_up_to, new_counters, read_all
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.names import Names, endpoints, provisional
@@ -34,9 +35,6 @@ from workers.contract import INPUT_SHIFT, KEY_WORDS, OFFSET_MASK, Closed, Data, 
 
 if TYPE_CHECKING:
     from pipeline.parts.room import Room
-    from pipeline.report.flows import Flows
-    from pipeline.report.objects import ObjectLines
-    from pipeline.report.packet_map import MapFragment
     from pipeline.writer.analysis.analyses import Analyses
     from pipeline.writer.analysis.hosting import HostFor
     from pipeline.writer.appended import Appended
@@ -66,11 +64,10 @@ class Writer:
         self._runs: dict[int, list[Run]] = {}
         self._finished: list[StreamRecord] = []
         self._name_keys: list[int] = []
-        self._flows = None if config.flows is None else _flows(fragment)
-        self._map = _packet_map(fragment) if config.packet_map else None
+        self._beside = Beside(config, fragment)
+        self._flows, self._map = self._beside.flows, self._beside.map
         self._appended = _appended(self.folder) if config.append else None
         self.counters = new_counters()
-        self._lines = _lines(fragment) if config.extract else None
         self._tuples: dict[bytes, list[int]] = {}  # with -R: the connections of each so far, but one; the latest
         self.analyses = self._read_by(host) if config.protocols else None
         self._path = fragment
@@ -85,8 +82,8 @@ class Writer:
             from pipeline.report.derived import add_derived
             from pipeline.writer.findings.shelf import Shelf
 
-            add_rows = partial(add_derived, self._fragment)
-            host = Shelf(self._config, self.folder, add_rows, self._fragment.void, self._lines, self.counters).host
+            add_rows, lines = partial(add_derived, self._fragment), self._beside.objects
+            host = Shelf(self._config, self.folder, add_rows, self._fragment.void, lines, self.counters).host
         protocols = [protocol(name) for name in self._config.protocols]
         return Analyses(self._config, self.folder, protocols, host, self.counters)
 
@@ -157,12 +154,7 @@ class Writer:
         fragment = self._path.parent.parent / part / self._path.name
         fragment.parent.mkdir(mode=0o700, exist_ok=True)
         self._fragment.turn(fragment)
-        if self._flows is not None:
-            self._flows.turn(_flows_path(fragment))
-        if self._map is not None:
-            self._map.turn(_map_path(fragment))
-        if self._lines is not None:
-            self._lines.turn(fragment)
+        self._beside.turn(fragment)
 
     def _enter(self, part: str) -> None:
         from pipeline.parts.folders import mark, number_of
@@ -184,12 +176,7 @@ class Writer:
             for streams, rows, names in self._appended.rows(self._images, self.counters, md5=self._config.md5):
                 self._fragment.add(streams, rows, [name_key(name) for name in names] if coarse else None)
         self._fragment.close()
-        if self._flows is not None:
-            self._flows.close()
-        if self._map is not None:
-            self._map.close()
-        if self._lines is not None:
-            self._lines.close()
+        self._beside.close()
         if self._room is not None and self._room.removed:
             self.counters["parts.removed"] = self._room.removed
         self.folder.shut()
@@ -363,36 +350,6 @@ class Writer:
             self.counters["rows"] += len(rows)
             self._finished.clear()
             self._name_keys.clear()
-
-
-def _flows_path(fragment: Path) -> Path:
-    from pipeline.report.flows import flows_fragment
-
-    return flows_fragment(fragment)
-
-
-def _flows(fragment: Path) -> Flows:
-    from pipeline.report.flows import Flows
-
-    return Flows(_flows_path(fragment))
-
-
-def _lines(fragment: Path) -> ObjectLines:
-    from pipeline.report.objects import ObjectLines
-
-    return ObjectLines(fragment)
-
-
-def _map_path(fragment: Path) -> Path:
-    from pipeline.report.packet_map import map_fragment
-
-    return map_fragment(fragment)
-
-
-def _packet_map(fragment: Path) -> MapFragment:
-    from pipeline.report.packet_map import MapFragment
-
-    return MapFragment(_map_path(fragment))
 
 
 def _appended(folder: Folder) -> Appended:

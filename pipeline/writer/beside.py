@@ -1,0 +1,58 @@
+"""What a writer keeps for the files that stand beside the report: connections, objects, the map of packets.
+
+Knows: which of them are wanted, where their fragments lie. Does not know: what they say.
+Invariant: one that is not wanted is not imported; all of them turn to the next part of the output, and end, together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.config import Config
+
+if TYPE_CHECKING:
+    from pipeline.report.flows import Flows
+    from pipeline.report.objects import ObjectLines
+    from pipeline.report.packet_map import MapFragment
+
+
+class Beside:
+    """One writer's; None: it is not wanted."""
+
+    def __init__(self, config: Config, fragment: Path) -> None:
+        """``fragment``: the writer's, beside which they lie. OutputError."""
+        self.flows: Flows | None = None
+        self.map: MapFragment | None = None
+        self.objects: ObjectLines | None = None
+        if config.flows is not None:
+            from pipeline.report.flows import Flows, flows_fragment
+
+            self.flows = Flows(flows_fragment(fragment))
+        if config.packet_map:
+            from pipeline.report.packet_map import MapFragment, map_fragment
+
+            self.map = MapFragment(map_fragment(fragment))
+        if config.extract:
+            from pipeline.report.objects import ObjectLines
+
+            self.objects = ObjectLines(fragment)
+
+    def turn(self, fragment: Path) -> None:
+        """These are final; others, beside that fragment, begin. OutputError."""
+        if self.flows is not None:
+            from pipeline.report.flows import flows_fragment
+
+            self.flows.turn(flows_fragment(fragment))
+        if self.map is not None:
+            from pipeline.report.packet_map import map_fragment
+
+            self.map.turn(map_fragment(fragment))
+        if self.objects is not None:
+            self.objects.turn(fragment)
+
+    def close(self) -> None:
+        """These are final. OutputError."""
+        for each in (self.flows, self.map, self.objects):
+            if each is not None:
+                each.close()
