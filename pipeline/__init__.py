@@ -56,6 +56,7 @@ Where things are, in the order in which the data takes them:
     parts/         --rotate: the output in parts, each complete in itself; limits on disk use
     settle.py      names that several streams would like (a coarse -F), once all streams are known
     report/        DFXML rows, fragments, merge; the lines of --flows and of objects.jsonl, the packet map
+    manifest/      --manifest: a SHA-256 of all that went in and came out, and flowshard verify, which compares
     completing.py  fragments into the report and what stands beside it
     provenance.py  what the report says of the run itself
     results.py     what the stages said when they were done

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline.defrag.joining import Joined, Joining, Late
     from pipeline.live.interface import Interface
     from pipeline.live.source import LiveInput
+    from pipeline.manifest.inputs import InputHashes
     from pipeline.parts.cutting import Cut, Cuts
     from pipeline.spool.slabs import Spool
 
@@ -100,6 +101,7 @@ class Capture:
     _stopped: bool = False
     _links: dict[str, int] = field(default_factory=dict)  # packets of link types that are not decoded, by name
     _joining: Joining | None = None  # made when the first fragment comes
+    _hashes: InputHashes | None = None  # --manifest
 
     def batches(self) -> Iterator[Dealt]:
         """Every stretch of the timeline, in order."""
@@ -108,7 +110,11 @@ class Capture:
             return
         allow_files(len(self.config.inputs))
         self._filter = make_filter(self.config)
-        sources = [Input(number, self.config, self.spool) for number in range(len(self.config.inputs))]
+        if self.config.manifest:
+            from pipeline.manifest.inputs import InputHashes
+
+            self._hashes = InputHashes()
+        sources = [Input(number, self.config, self.spool, self._hashes) for number in range(len(self.config.inputs))]
         self._sources = sources
         if self._stopped:  # a signal came first
             self.stop()
@@ -209,6 +215,11 @@ class Capture:
         for block in source.blocks(self.config.batch_packets):
             yield self._decode(block)
             source.facts.packets += len(block.records.start)
+
+    def hash_rest(self) -> None:
+        """All batches were dealt: wait for the hashes of the inputs, if they are wanted."""
+        if self._hashes is not None:
+            self._hashes.finish()
 
     def _lane(self, source: Input) -> Iterator[_Lane]:
         """The lane of an input; none for what is no capture."""
@@ -326,6 +337,7 @@ def describe(facts: InputFacts) -> dict[str, Any]:
     return {
         "size": facts.size, "bytes": facts.length, "format": facts.format, "packets": facts.packets,
         "faults": faults, "more_faults": facts.more_faults,
+        **({} if facts.digest is None else {"digest": list(facts.digest)}),
     }  # fmt: skip
 
 

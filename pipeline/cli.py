@@ -111,6 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from pipeline.explain import explain
 
             return explain(words[1:])
+        if words[:1] == ["verify"]:
+            from pipeline.manifest.command import verify
+
+            return verify(words[1:])
         wanted, found = _understood(words)
         return _answer(wanted) if isinstance(wanted, Answer) else _run(wanted, found)
     except PipeClosed as error:
@@ -240,6 +244,12 @@ def _with_output(options: argparse.Namespace, config: Config) -> Config:
         raise UsageError("-c and --packet-map exclude one another", "-c writes nothing into the output folder")
     if options.console and options.extract:
         raise UsageError("-c and -e exclude one another", "-c -a prints what was found; for objects, leave -c away")
+    if options.manifest:
+        for option, given in (("-c", options.console), ("--no-report", options.no_report)):
+            if given:
+                raise UsageError(
+                    f"{option} and --manifest exclude one another", "a manifest is of the files that a report names"
+                )
     config = replace(
         config,
         output=output,
@@ -248,6 +258,7 @@ def _with_output(options: argparse.Namespace, config: Config) -> Config:
         flows=_target("--flows", options.flows),
         unprocessed=_target("-w", options.write_unprocessed),
         packet_map=options.packet_map,
+        manifest=options.manifest,
     )
     _check_targets(config)
     return config
@@ -338,8 +349,10 @@ def _check_targets(config: Config) -> None:
     """What is written besides the streams: each its own file, and none of them an input."""
     packet_map = config.output / "packet-map.tsv" if config.packet_map else None
     index = config.output / "objects.jsonl" if config.extract else None
+    manifest = config.output / "manifest.json" if config.manifest else None
     targets = {
-        "-X": config.report, "--flows": config.flows, "-w": config.unprocessed, "--packet-map": packet_map, "-e": index
+        "-X": config.report, "--flows": config.flows, "-w": config.unprocessed, "--packet-map": packet_map, "-e": index,
+        "--manifest": manifest,
     }  # fmt: skip
     seen: dict[str, str] = {}
     for option, path in targets.items():
@@ -354,7 +367,7 @@ def _check_targets(config: Config) -> None:
 
 _WHAT: Final = {
     "-X": "the report", "--flows": "the list of flows", "-w": "what is not processed", "--packet-map": "the packet map",
-    "-e": "the index of objects",
+    "-e": "the index of objects", "--manifest": "the manifest",
 }  # fmt: skip
 
 

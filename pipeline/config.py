@@ -135,6 +135,7 @@ class Config:
     report: Path | None = None  # None: no report
     flows: Path | None = None  # --flows: a line for each connection
     packet_map: bool = False  # --packet-map
+    manifest: bool = False  # --manifest
     unprocessed: Path | None = None  # -w: the packets that no stream took
     unfinished: Path | None = None  # ... until that file is whole; who started the run removes it
     console: bool = False  # -c: streams on standard output, no stream files; with -a the exchanges in them

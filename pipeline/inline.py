@@ -95,6 +95,7 @@ def _run(
     writer.finish()
     if aside is not None:
         aside.close()
+    capture.hash_rest()
     spool.close()
     return Results(
         capture.counters(), [describe(facts) for facts in capture.inputs], [worker.totals()], [writer.counters],

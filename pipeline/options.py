@@ -33,6 +33,8 @@ by task:
   live for weeks, an hour a folder         sudo flowshard -i eth0 -o out --rotate 1h --keep-free 20G --when-full delete
   keep the packets that no stream took     flowshard -r day.pcap -o out -w rest.pcapng
   why a stream is short                    flowshard explain out NAME
+  hash all that is read and written        flowshard -r day.pcap -o out --manifest
+  what has changed since                   flowshard verify out
   streams only, no report                  flowshard -r day.pcap -o out --no-report
 
 exit status: 0 done; 2 usage; 3 an input is damaged (the rest of it was processed); 4 output failed;
@@ -211,6 +213,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--flows", metavar="FILE", help="write a line of JSON for each connection, those without payload too")
     add("-w", "--write-unprocessed", metavar="FILE", help="write the packets that no stream took into a pcapng capture")
     add("--packet-map", action="store_true", help="write DIR/packet-map.tsv: where each packet's bytes are")
+    add("--manifest", action="store_true", help="write DIR/manifest.json: SHA-256 of all inputs and all output")
     add("--overwrite", action="store_true", help="replace the output of an earlier run")
 
 

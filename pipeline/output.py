@@ -43,8 +43,9 @@ TRACE: Final = "flowshard.run"
 REPORT: Final = "report.xml"
 PACKET_MAP: Final = "packet-map.tsv"
 OBJECT_LINES: Final = "objects.jsonl"
+MANIFEST: Final = "manifest.json"
 
-_NEVER_A_STREAM: Final = frozenset({REPORT, PACKET_MAP, OBJECT_LINES, MARKER, TRACE})
+_NEVER_A_STREAM: Final = frozenset({REPORT, PACKET_MAP, OBJECT_LINES, MANIFEST, MARKER, TRACE})
 """By the default format, which need not be looked at for them."""
 
 _MARKER_TEXT: Final = (
@@ -67,21 +68,19 @@ class Target(NamedTuple):
     path: Path
 
 
-_FIXED: Final = ("-e", "--packet-map")
-"""Options whose file lies in the output folder, under a name that nobody chooses."""
+_FIXED: Final = ("-e", "--packet-map", "--manifest")
+_LISTS: Final = (OBJECT_LINES, PACKET_MAP, MANIFEST)
+"""Options whose file lies in the output folder under a name that nobody chooses, and these names."""
 
 
 def targets(config: Config) -> list[Target]:
     """The single files of a run."""
-    packet_map = config.output / PACKET_MAP if config.packet_map and not config.console else None
-    object_lines = config.output / OBJECT_LINES if config.extract and not config.console else None
-    named = [
-        ("-X", config.report),
-        ("-w", config.unprocessed),
-        ("--flows", config.flows),
-        ("--packet-map", packet_map),
-        ("-e", object_lines),
-    ]
+    named = [("-X", config.report), ("-w", config.unprocessed), ("--flows", config.flows)]
+    made = [bool(config.extract), config.packet_map, config.manifest]
+    if not config.console:
+        named += [
+            (option, config.output / name) for option, name, asked in zip(_FIXED, _LISTS, made, strict=True) if asked
+        ]
     return [Target(option, path) for option, path in named if path is not None]
 
 
@@ -175,7 +174,7 @@ class OutputFolder:
 
     def _remove(self, tree: Tree, names: Iterable[str]) -> None:
         """Remove files of ours, but no input of this run, and what was not renamed into place."""
-        inputs = {_inside(self.path, path) for path in self._config.inputs}
+        inputs = {inside(self.path, path) for path in self._config.inputs}
         tree.remove_all(name for name in names if name not in inputs)
         tree.remove_all([name for name in os.listdir(tree.root) if _UNPLACED.fullmatch(name)])
 
@@ -298,8 +297,9 @@ def trace_of(config: Config, kept: tuple[str, ...] = ()) -> Trace:
     from pipeline.traces import Trace
 
     return Trace(
-        config.name_format, config.name_timestamp, config.packet_map, config.analyze, bool(config.extract), kept
-    )
+        config.name_format, config.name_timestamp, config.packet_map, config.analyze, bool(config.extract), kept,
+        config.manifest,
+    )  # fmt: skip
 
 
 def check_names(config: Config, wanted: list[Target], own: Sequence[str]) -> None:
@@ -313,7 +313,7 @@ def check_names(config: Config, wanted: list[Target], own: Sequence[str]) -> Non
 
         own = [*own, OBJECTS]
     for option, path in [*wanted, *(Target("-F", config.output / name) for name in own)]:
-        name = _inside(config.output, path)
+        name = inside(config.output, path)
         if name is None:
             continue
         if (config.name_format is not None or name not in _NEVER_A_STREAM) and fits(shapes[0], name):
@@ -375,7 +375,7 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _inside(folder: Path, path: Path) -> str | None:
+def inside(folder: Path, path: Path) -> str | None:
     """The path relative to the folder; None when it lies elsewhere."""
     real = os.path.join(os.path.realpath(path.parent), path.name)
     name = os.path.relpath(real, os.path.realpath(folder))
@@ -384,7 +384,8 @@ def _inside(folder: Path, path: Path) -> str | None:
 
 def _lists(told: Trace | ReportedFiles) -> list[str]:
     """Files of a fixed name that an earlier run made in its folder."""
-    return [name for name, made in ((PACKET_MAP, told.packet_map), (OBJECT_LINES, told.extracted)) if made]
+    made = (told.extracted, told.packet_map, told.manifest)
+    return [name for name, there in zip(_LISTS, made, strict=True) if there]
 
 
 def _shapes(told: Trace) -> list[Shape]:

@@ -11,6 +11,7 @@ import getpass
 import os
 import platform
 import resource
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,16 @@ def report_head(config: Config, started: int) -> bytes:
     return head(creator, [str(path) for path in config.inputs])
 
 
+def run_of(config: Config, started: int) -> dict[str, str | int | float]:
+    """What differs between two runs of one command, for the manifest. ``started``: ns since 1970-01-01."""
+    system = platform.uname()
+    return {
+        "host": system.node, "system": f"{system.system} {system.release} {system.machine}", "uid": os.getuid(),
+        "user": _user(), "folder": os.getcwd(), "started_ns": started, "ended_ns": time.time_ns(),
+        "workers": config.workers, "writers": config.writers,
+    }  # fmt: skip
+
+
 def _user() -> str:
     try:
         return getpass.getuser()
@@ -46,7 +57,7 @@ def report_tail(
     """The document behind its last row."""
     totals = {name: counters[name] for name in ("packets", "connections", "streams")}
     return tail(Outcome(
-        usage=_usage(seconds), options=_options(config),
+        usage=_usage(seconds), options=options_of(config),
         inputs=[_input(str(path), facts) for path, facts in zip(config.inputs, inputs, strict=True)],
         totals=totals, counters=counters,
         processes={"workers": config.workers, "writers": config.writers, "output": str(config.output.resolve())},
@@ -60,7 +71,7 @@ def _input(name: str, facts: Mapping[str, Any]) -> Input:
     )  # fmt: skip
 
 
-def _options(config: Config) -> dict[str, str | int | bool | None]:
+def options_of(config: Config) -> dict[str, str | int | bool | None]:
     """What the run was asked to do; what is None is not said, as are all words on analysis where there was none."""
     limits, analysis = config.limits, config.analyze or bool(config.extract)
     return {
@@ -72,6 +83,7 @@ def _options(config: Config) -> dict[str, str | int | bool | None]:
         "append": config.append,
         "verify_checksums": config.verify_checksums,
         "packet_map": config.packet_map,
+        "manifest": config.manifest or None,
         "ignore_vlan": config.ignore_vlan,
         "start_ns": config.start_ns,
         "end_ns": config.end_ns,

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from pipeline.spool.feed import Feed, open_feed
 from pipeline.spool.slabs import Slab, Spool
 from pipeline.spool.windows import Windows
 from workers.contract import INPUT_SHIFT, U8
+
+if TYPE_CHECKING:
+    from pipeline.manifest.inputs import InputHashes
 
 HEAD: Final = 64
 """Bytes that tell a format."""
@@ -51,6 +54,7 @@ class InputFacts:
     packets: int = 0
     faults: list[Fault] = field(default_factory=list)
     more_faults: int = 0  # beyond those in the list
+    digest: tuple[str, int, str] | None = None  # --manifest: SHA-256, of so many bytes; or none, and why
 
 
 class Lease:
@@ -96,8 +100,8 @@ class First(NamedTuple):
 class Input:
     """An input, read once from front to back."""
 
-    def __init__(self, number: int, config: Config, spool: Spool | None) -> None:
-        """CaptureError: it is no capture, or not one that is known. UsageError: it cannot be opened."""
+    def __init__(self, number: int, config: Config, spool: Spool | None, hashes: InputHashes | None = None) -> None:
+        """``hashes``: who wants to see its bytes as they lie there."""
         self.number = number
         self.path = config.inputs[number]
         self.facts = InputFacts(self.path, size_of(self.path))
@@ -107,6 +111,7 @@ class Input:
         """How far it is read: bytes of the file, compressed as it may be."""
         self._config = config
         self._spool = spool
+        self._hashes = hashes
         self._windows: Windows | None = None
         self._reader: Reader | None = None
         self._stopped = False
@@ -154,6 +159,8 @@ class Input:
 
     def _mapped(self, packets: int) -> Iterator[Block]:
         data = map_file(self.path)
+        if self._hashes is not None:
+            self._hashes.beside(self.facts, data)
         reader = self._read_by(reader_for(self.path, data[:HEAD], final=True, strict=self._config.strict))
         array = np.frombuffer(data, np.uint8)
         window = Window(data, len(data), 0, final=True)
@@ -166,6 +173,7 @@ class Input:
     def _spooled(self, packets: int, spool: Spool) -> Iterator[Block]:
         feed = open_feed(self.path, follow=self._config.follow)
         feed.idle = self.idle
+        hashing = None if self._hashes is None else self._hashes.passing(self.facts, feed)
         windows = self._windows = Windows(feed, spool, self.path)
         if self._stopped:  # before its turn came
             windows.stop()
@@ -190,6 +198,8 @@ class Input:
         finally:
             self.facts.faults += windows.faults
             self.position = windows.position
+            if hashing is not None:
+                hashing.finish()
             windows.close()
 
     def _read_by(self, reader: Reader, *codings: str) -> Reader:

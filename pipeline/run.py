@@ -76,6 +76,8 @@ def run(config: Config) -> Outcome:
         _remove_unfinished(config)
         folder.abandon()
         raise
+    if config.manifest and config.rotation is None:
+        _make_manifest(config, results, started)
     for wanted, given in dict.fromkeys(results.renamed):
         warning(f"{wanted} is taken by a file of somebody else's", f"what belongs there is in {given}")
     for message, hint in after(config, {**counters, **_times(results)}, results.inputs, lambda: first_batch(config)):
@@ -108,6 +110,17 @@ def _bind_last(config: Config, fragments: Sequence[Path], results: Results, star
     if results.parts is not None:
         binder.resume(results.parts)
     binder.bind_last(results, time.time_ns())
+
+
+def _make_manifest(config: Config, results: Results, began: int) -> None:
+    """All else is in its place, and stays there whatever happens to this."""
+    from pipeline.manifest.making import make_of_run
+
+    try:
+        make_of_run(config, results.inputs, began)
+    except KeyboardInterrupt:
+        warning("the manifest was not finished, there is none", "streams and report are complete")
+        raise
 
 
 def _remove_unfinished(config: Config) -> None:

@@ -33,6 +33,7 @@ class Trace:
     extracted: bool = False  # -e: objects, and their index
     kept: tuple[str, ...] = ()
     """Files that were there when the run began though their names could be ours."""
+    manifest: bool = False
 
     def line(self) -> bytes:
         """The line, without its end."""
@@ -51,7 +52,7 @@ def read_trace(path: Path) -> Trace:
     name_format, kept = told.get("name_format"), told.get("kept")
     if not isinstance(kept, list) or not all(isinstance(name, str) for name in kept):
         kept = []
-    flags = {name: told.get(name) is True for name in ("timestamp", "packet_map", "analyzed", "extracted")}
+    flags = {name: told.get(name) is True for name in ("timestamp", "packet_map", "analyzed", "extracted", "manifest")}
     return Trace(name_format if _is_format(name_format) else None, kept=tuple(kept), **flags)
 
 
@@ -109,6 +110,7 @@ class ReportedFiles:
         self.folder = ""  # where its run wrote to
         self.packet_map = False  # its run made one
         self.extracted = False  # its run made an index of objects
+        self.manifest = False  # its run made one
         self._text: list[str] = []
         self._parser = parser = expat.ParserCreate()
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
@@ -123,6 +125,7 @@ class ReportedFiles:
         elif tag == "tcpflow:configuration":
             self.packet_map = attributes.get("packet_map") == "true"
             self.extracted = bool(attributes.get("extract"))
+            self.manifest = attributes.get("manifest") == "true"
 
     def _end(self, tag: str) -> None:
         if tag == "program":

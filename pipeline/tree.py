@@ -141,7 +141,7 @@ class Tree:
     def status(self, name: str) -> os.stat_result | None:
         """What is known of an entry, a link itself; None: there is none, or it is no name. OSError when refused."""
         folder, last = split(name)
-        if not _is_path(name):
+        if not is_path(name):
             return None
         try:
             return os.stat(last, dir_fd=self.enter(folder), follow_symlinks=False)
@@ -155,7 +155,7 @@ class Tree:
     def remove(self, name: str) -> bool:
         """Remove a plain file; False for what is none, or not there, or no name. OSError when it is refused."""
         folder, last = split(name)
-        if not _is_path(name):
+        if not is_path(name):
             return False
         try:
             parent = self.enter(folder)
@@ -240,7 +240,7 @@ def split(name: str) -> tuple[str, str]:
     return folder, last
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
     """A relative name that one of our files can have: it leads into the root, and not too deep."""
     return name.count("/") <= MOST_FOLDERS and NO_NAMES.isdisjoint(name.split("/"))
 

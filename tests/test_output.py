@@ -673,7 +673,7 @@ def test_files_are_the_default(tmp_path: Path) -> None:
     line = (tmp_path / "out" / MARKER).read_bytes().splitlines()[-1]
     assert json.loads(line) == {
         "flowshard": 1, "name_format": "%A/%a", "timestamp": True, "packet_map": False, "analyzed": False,
-        "extracted": False, "kept": [],
+        "extracted": False, "kept": [], "manifest": False,
     }  # fmt: skip
     output.abandon()
 

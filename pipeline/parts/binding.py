@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from pipeline.completing import complete
 from pipeline.config import Config
-from pipeline.output import OBJECT_LINES, PACKET_MAP, REPORT
-from pipeline.parts.folders import clear_emptied, cost, number_of
+from pipeline.output import MANIFEST, OBJECT_LINES, PACKET_MAP, REPORT
+from pipeline.parts.folders import PART_MARKER, clear_emptied, cost, number_of
 from pipeline.provenance import report_head, report_tail
 from pipeline.results import Results
 from pipeline.settle import rename_plain
@@ -125,8 +125,13 @@ class Binder:
         tail = report_tail(part, since.inputs, counters, (ended - self._began) / _SECOND)
         complete(part, fragments, head, tail, rename_plain(part, fragments))
         shutil.rmtree(fragments[0].parent, ignore_errors=True)
+        if part.manifest:
+            from pipeline.manifest.making import make_manifest
+
+            make_manifest(part, since.inputs, self._began, processes=1, fixed=[PART_MARKER])
         if self._usage is not None:
-            made = (part.output / REPORT, part.flows, part.output / PACKET_MAP, part.output / OBJECT_LINES)
+            lists = (REPORT, PACKET_MAP, OBJECT_LINES, MANIFEST)
+            made = (part.flows, *(part.output / name for name in lists))
             size = sum(cost(path.stat()) for path in made if path is not None and path.exists())
             self._usage.add(self._usage.binder, size)
             self._usage.bound = number_of(self.folder)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from pipeline.output import OBJECT_LINES, PACKET_MAP, REPORT
+from pipeline.output import MANIFEST, OBJECT_LINES, PACKET_MAP, REPORT
 from pipeline.traces import ReportedNames
 from pipeline.tree import FILE_COSTS, Tree
 
@@ -78,7 +78,9 @@ def cost(status: os.stat_result) -> int:
 
 
 def _files_of(tree: Tree, folder: Path) -> Iterator[str]:
-    """The files of a complete part but for its report: what that names, those of fixed names, the list of flows."""
+    """The files of a complete part but for its report: what that names, those of fixed names (the manifest, which knows
+    the others, first), the list of flows."""
+    yield MANIFEST
     yield from ReportedNames(folder / REPORT)
     yield from (PACKET_MAP, OBJECT_LINES)
     descriptor = os.open(PART_MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=tree.root)

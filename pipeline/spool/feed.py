@@ -82,6 +82,8 @@ class RawFeed(ABC):
         self.faults: list[Fault] = []
         self.idle: Callable[[], None] = lambda: None
         """Called again and again while ``readinto`` waits."""
+        self.seen: Callable[[memoryview], object] | None = None
+        """Is shown all bytes that were read."""
         self._descriptor = descriptor
         self._position = 0
         self.stopped = False
@@ -148,6 +150,8 @@ class StoredFeed(RawFeed):
             if self._size is not None:
                 self._broken("the file became shorter while it was read")
         self._position += count
+        if self.seen is not None:
+            self.seen(view[:count])
         return count
 
     def _read(self, view: memoryview) -> int:
@@ -272,6 +276,8 @@ class PipeFeed(RawFeed):
                 count = 0
             self._ended = not count
             self._position += count
+            if self.seen is not None:
+                self.seen(view[:count])
             return count
 
 

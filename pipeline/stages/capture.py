@@ -82,6 +82,7 @@ def capture_stage(
     for sender in senders:
         outbox.put(sender, encode_note(Note("end", {})))
     releases.wait_for_all()
+    capture.hash_rest()
     if keeping is not None:
         keeping.finish()
     parts.over()
