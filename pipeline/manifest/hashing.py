@@ -142,6 +142,11 @@ def _opened(tree: Tree, name: str) -> int:
 
 
 def _hashed(descriptor: int, size: int) -> Hashed:
+    if size <= _BLOCK:  # most are
+        data = os.read(descriptor, size)
+        if len(data) == size:
+            return Hashed(size, hashlib.sha256(data).digest())
+        os.lseek(descriptor, 0, os.SEEK_SET)
     made = hashlib.sha256()
     done = 0
     while done < size:

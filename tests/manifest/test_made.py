@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.parts.folders import remove_part
 from tests import example
 from tests.build import pcap_bytes, write_pcap
 from tests.forms import run_fed
@@ -193,7 +194,7 @@ def test_a_run_that_fails_at_its_end_leaves_none(tmp_path: Path, capture: Path) 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_part_has_its_own(tmp_path: Path, workers: int) -> None:
-    """With --rotate every part is proven by itself; the input's hash is in the last one's."""
+    """With --rotate every part is proven by itself, and goes as a whole; the input's hash is in the last one's."""
     packets = traffic()
     out, _ = rotated(tmp_path, packets, "--workers", workers, "--manifest", "-F", "%T/%A-%a-%b")
     found = sorted(out.iterdir())
@@ -206,6 +207,8 @@ def test_each_part_has_its_own(tmp_path: Path, workers: int) -> None:
     assert verify(*found).status == 0
     (found[0] / REPORT).unlink()
     assert verify(*found).status == 1
+    remove_part(out, found[1].name)
+    assert not found[1].exists()
 
 
 def test_appended_streams_are_named_once(tmp_path: Path) -> None:
