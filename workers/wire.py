@@ -20,6 +20,10 @@ from workers.events import TABLES, dtypes
 
 VERSION: Final = 1
 HEADER_BYTES: Final = 4096
+HEADER_DEPTH: Final = 4
+"""Lists and maps in one another, the header itself being the first. Ours has three."""
+FACTS_DEPTH: Final = 8
+"""... of a note's facts. The faults of inputs, in what a part's binder hands over, lie in seven."""
 MESSAGE_BYTES: Final = 8 << 20
 ROWS: Final = 32_768
 """Rows of events in one message: larger sets of events are sent as several, in order."""
@@ -42,6 +46,10 @@ _KNOWN: Final = (
     | {f"stored.{name}": dtype for name, dtype in _STORED.items()}
     | {f"{name}.{field}": dtype for name in TABLES for field, dtype in _EVENTS[name].items()}
 )
+
+
+_SPELLED: Final = {name: dtype.str for name, dtype in _KNOWN.items()}
+"""Types as a message names them. A name is compared, never given to numpy, whose parser raises what it likes."""
 
 
 class WireError(Exception):
@@ -179,8 +187,8 @@ def decode(frames: Sequence[Frame]) -> Message:
         if len(frames) != 2 or not isinstance(kind, str):
             raise WireError("a note has two frames")
         facts = msgpack.unpackb(frames[1], strict_map_key=False)
-        if not isinstance(facts, dict):
-            raise WireError("the facts of a note are a map")
+        if not isinstance(facts, dict) or _deeper(facts, FACTS_DEPTH):
+            raise WireError(f"the facts of a note are a map, at most {FACTS_DEPTH} deep")
         return Note(kind, facts)
     except WireError:
         raise
@@ -198,17 +206,30 @@ def _header(frames: Sequence[Frame]) -> tuple[Any, dict[str, Any], list[Any]]:
         raise WireError("the header is no list")
     if header[0] != VERSION:
         raise WireError(f"message of version {header[0]!r}, this is version {VERSION}")
+    if _deeper(header, HEADER_DEPTH):
+        raise WireError(f"a header of more than {HEADER_DEPTH} levels")
     _, kind, scalars, described = header
     return kind, scalars, described
+
+
+def _deeper(value: Any, most: int) -> bool:
+    """Whether more than so many lists and maps lie in one another."""
+    level = [value]
+    for _ in range(most):
+        inner = [each for one in level for each in (one.values() if isinstance(one, dict) else one)]
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _columns(described: list[Any], frames: Sequence[Frame]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     left = iter(frames)
     for name, kind, coding, base, count in described:
-        dtype = np.dtype(kind)
-        if _KNOWN.get(name) != dtype or name in columns or not 0 <= count <= MOST_ROWS:
+        if kind is None or _SPELLED.get(name) != kind or name in columns or not 0 <= count <= MOST_ROWS:
             raise WireError(f"column {name}: {kind} x {count}")
+        dtype = _KNOWN[name]
         width = KEY_WORDS if name.rpartition(".")[2] in _WORDS else 1
         if coding == _SAME:
             column = np.full(count, base, dtype)
