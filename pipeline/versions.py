@@ -7,8 +7,8 @@ Invariant: never fails; what cannot be found out is left out. Imports none of th
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import platform
+from contextlib import suppress
 from importlib import metadata
 
 from pipeline import __version__
@@ -28,6 +28,18 @@ def versions() -> list[tuple[str, str]]:
     return [*found, ("libpcap", libpcap)] if libpcap else found
 
 
+_SYSTEM_LIBPCAP = ["libpcap.so.1", "libpcap.so.0.8"]
+"""Its names on Linux. ctypes.util.find_library would start ldconfig or a compiler to find them."""
+
+
+def _opened(names: list[str]) -> ctypes.CDLL:
+    """The first library that is there. OSError."""
+    for name in names[:-1]:
+        with suppress(OSError):
+            return ctypes.CDLL(name)
+    return ctypes.CDLL(names[-1])
+
+
 def libpcap_version() -> str | None:
     """What libpcap says of itself, without the word "libpcap"; None when there is none to ask.
 
@@ -36,10 +48,7 @@ def libpcap_version() -> str | None:
     try:
         files = metadata.files("pcapy-ng") or []
         bundled = [str(file.locate()) for file in files if file.name.startswith("libpcap-")]
-        path = bundled[0] if bundled else ctypes.util.find_library("pcap")
-        if path is None:
-            return None
-        ask = ctypes.CDLL(path).pcap_lib_version
+        ask = _opened(bundled or _SYSTEM_LIBPCAP).pcap_lib_version
     except (metadata.PackageNotFoundError, OSError, AttributeError):
         return None
     ask.restype = ctypes.c_char_p
