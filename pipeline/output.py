@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -78,9 +78,7 @@ def targets(config: Config) -> list[Target]:
     named = [("-X", config.report), ("-w", config.unprocessed), ("--flows", config.flows)]
     made = [bool(config.extract), config.packet_map, config.manifest]
     if not config.console:
-        named += [
-            (option, config.output / name) for option, name, asked in zip(_FIXED, _LISTS, made, strict=True) if asked
-        ]
+        named += compress(zip(_FIXED, (config.output / name for name in _LISTS), strict=True), made)
     return [Target(option, path) for option, path in named if path is not None]
 
 
@@ -329,7 +327,8 @@ def make_folder(path: Path) -> list[Path]:
     """Make the folder and those above; return the ones that were not there, the lowest first."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (*reversed(missing), path):  # not parents=True, which leaves those to the umask
+            folder.mkdir(mode=0o700, exist_ok=True)
     except FileExistsError:
         raise OutputError(f"{path} is a file", "choose a folder with -o") from None
     except OSError as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -95,13 +96,26 @@ def before(config: Config, size: int | None, packed: int = 0) -> list[Remark]:
             return []
         return [(f"-c prints the streams: no stream file is written into {config.output}", "for files, leave -c away")]
     free = _free(config.output)
+    shared = _of_others(config.output)
     if size is None or free is None or size <= free:
-        return []
+        return shared
     least = "at least " if packed else ""
-    return [(
+    return [*shared, (
         f"{config.output}: {free:,} bytes are free there, and the captures hold {least}{size:,}",
         "make room, choose another folder with -o, or want less: -C, a filter expression, --start and --end",
     )]  # fmt: skip
+
+
+def _of_others(folder: Path) -> list[Remark]:
+    """A folder in which others may remove and replace what we write: neither are followed, but nothing is certain."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:  # it is not there yet, or whoever uses it will tell
+        return []
+    if not mode & (stat.S_IWGRP | stat.S_IWOTH) or mode & stat.S_ISVTX:
+        return []
+    whom = "everybody" if mode & stat.S_IWOTH else "its group"
+    return [(f"{folder}: {whom} may replace files there", f"take that right away: chmod go-w {folder}")]
 
 
 def of_faults(config: Config, faults: Sequence[Fault]) -> list[tuple[str, str | None]]:

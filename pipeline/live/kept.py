@@ -202,7 +202,9 @@ _NO_COMMENT: Final[U32] = np.zeros(0, np.uint32)
 def make_folder(keep: Keep) -> None:
     """The folder for kept packets is there, and a file can be made in it. OutputError."""
     try:
-        keep.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (*reversed(keep.folder.parents), keep.folder):  # not parents=True: the umask's are the others
+            if folder == keep.folder or not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
         if not os.access(keep.folder, os.W_OK | os.X_OK, effective_ids=True):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
