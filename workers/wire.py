@@ -229,6 +229,8 @@ def _columns(described: list[Any], frames: Sequence[Frame]) -> dict[str, Any]:
     for name, kind, coding, base, count in described:
         if kind is None or _SPELLED.get(name) != kind or name in columns or not 0 <= count <= MOST_ROWS:
             raise WireError(f"column {name}: {kind} x {count}")
+        if type(base) is not int or type(count) is not int:  # numpy takes a fraction, and warns
+            raise WireError(f"column {name}: {base!r} or {count!r} is no whole number")
         dtype = _KNOWN[name]
         width = KEY_WORDS if name.rpartition(".")[2] in _WORDS else 1
         if coding == _SAME:
