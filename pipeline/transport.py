@@ -7,8 +7,12 @@ while acknowledgements wait for it.
 
 A link is one DEALER socket at each end, over ``ipc://`` in a private run folder: the receiving end
 binds, the sending end connects, so that it can send before the other end is there. Messages go one
-way. *Credit* comes back on the same socket, a number for each message taken in. There are no
+way. *Credit* comes back on the same socket for each message taken in. There are no
 high-water marks below the window, so ZeroMQ itself never decides anything.
+
+Messages are numbered, link by link. The receiving end expects each number once and in turn, the sending end the same
+of its credit, and a link is drained when there is credit for its last message: so a message that ZeroMQ lost, or
+brought twice, is noticed on both sides, whatever was done to the process at the other end.
 """
 
 from __future__ import annotations
@@ -27,6 +31,12 @@ WINDOW_BYTES: Final = 4 << 20
 """Under way on one link: some five batches, which keeps both ends busy and costs little memory."""
 
 LINGER_MS: Final = 500
+
+_NUMBER_BYTES: Final = 8
+
+
+class LinkBroken(Exception):
+    """A message of this link, or credit for one, was lost or came twice: a defect, of ours or of what carries us."""
 
 
 class Wires:
@@ -75,6 +85,7 @@ class Sender:
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
         self.under_way = 0
+        self.sent = 0  # messages; the number of the next one
         self._sizes: deque[int] = deque()
 
     @property
@@ -91,19 +102,22 @@ class Sender:
         size = sum(map(len, frames))
         if size > MESSAGE_BYTES:
             raise ValueError(f"a message of {size} bytes is beyond the limit of {MESSAGE_BYTES}")
-        self.socket.send_multipart(frames, zmq.NOBLOCK)
+        self.socket.send_multipart([_numbered(self.sent), *frames], zmq.NOBLOCK)
+        self.sent += 1
         self._sizes.append(size)
         self.under_way += size
 
     def take_credit(self) -> None:
-        """Take in the credit that waits."""
+        """Take in the credit that waits. LinkBroken: it is not for the message that is due."""
         while True:
             try:
                 credit = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            for _ in range(min(int.from_bytes(credit[:4], "little"), len(self._sizes))):
-                self.under_way -= self._sizes.popleft()
+            due = self.sent - len(self._sizes)
+            if not self._sizes or credit != _numbered(due):
+                raise LinkBroken(f"credit for message {credit.hex()}, {due} of {self.sent} was due")
+            self.under_way -= self._sizes.popleft()
 
 
 class Receiver:
@@ -111,16 +125,25 @@ class Receiver:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
+        self.taken = 0  # messages; the number of the one that is due
 
     def take(self) -> Message | None:
-        """The next message, if one waits; its sender gets credit at once."""
+        """The next message, if one waits; its sender gets credit at once. LinkBroken: it is not the one that is due."""
         try:
             frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
+        number = frames[0].buffer.tobytes()
+        if number != _numbered(self.taken):
+            raise LinkBroken(f"message {number[:_NUMBER_BYTES].hex()} came, {self.taken} was due")
+        self.taken += 1
         with suppress(zmq.Again):  # a sender that is gone needs no credit
-            self.socket.send((1).to_bytes(4, "little"), zmq.NOBLOCK)
-        return decode([frame.buffer for frame in frames])
+            self.socket.send(number, zmq.NOBLOCK)
+        return decode([frame.buffer for frame in frames[1:]])
+
+
+def _numbered(message: int) -> bytes:
+    return message.to_bytes(_NUMBER_BYTES, "little")
 
 
 class Waiter:

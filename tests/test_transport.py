@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.transport import WINDOW_BYTES, Receiver, Sender, Waiter, Wires
+from pipeline.transport import WINDOW_BYTES, LinkBroken, Receiver, Sender, Waiter, Wires
 from workers.contract import NO_EXTENTS, Data, EventBatch
 from workers.wire import MESSAGE_BYTES, Frame, Happened, Note, WireError, encode_events, encode_note
 
@@ -143,17 +143,45 @@ def test_one_message_may_go_beyond_the_window(wires: Callable[[], Wires]) -> Non
     assert credited(sender)
 
 
-def test_credit_for_nothing_is_ignored(wires: Callable[[], Wires]) -> None:
-    """What comes back can only give room that was taken."""
+# --------------------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"\xff" * 8, bytes(8), b"\1" + bytes(7) + b"more", b"\2" + bytes(7)])
+def test_credit_that_is_not_due_is_noticed(nonsense: bytes, wires: Callable[[], Wires]) -> None:
+    """Silent loss: credit that was lost, came twice or is for nothing tells the sender that the link is broken."""
     sender, receiver = pair(wires)
     sender.send(note(1))
     take(receiver)
-    for nonsense in (b"", b"\xff" * 4, b"\x05\0\0\0more"):
-        receiver.socket.send(nonsense)
     assert credited(sender)
-    time.sleep(0.05)
-    sender.take_credit()
-    assert sender.under_way == 0
+    sender.send(note(2))
+    receiver.socket.send(nonsense)
+    time.sleep(0.05)  # the first of what came back is looked at by itself
+    with pytest.raises(LinkBroken):
+        credited(sender)
+
+
+@pytest.mark.parametrize("lost", [0, 3])
+def test_a_message_that_was_lost_is_noticed(lost: int, wires: Callable[[], Wires]) -> None:
+    """Silent loss: the message behind the one that ZeroMQ lost tells the receiver."""
+    sender, receiver = pair(wires)
+    for number in range(lost):
+        sender.send(note(number))
+        take(receiver)
+    sender.sent += 1  # as if it had been sent
+    sender.send(note(9))
+    with pytest.raises(LinkBroken, match=f"{lost} was due"):
+        take(receiver)
+
+
+def test_a_message_that_comes_twice_is_noticed(wires: Callable[[], Wires]) -> None:
+    """It would be written twice, or counted twice."""
+    sender, receiver = pair(wires)
+    sender.send(note(1))
+    take(receiver)
+    sender.sent -= 1
+    sender.send(note(1))
+    with pytest.raises(LinkBroken):
+        take(receiver)
 
 
 # --------------------------------------------------------------------------- limits
