@@ -37,6 +37,8 @@ Where things are, in the order in which the data takes them:
     inline.py      the stages in one process, with the same output
     stages/        each stage as a process: receive, handle, send; in step where the order of batches counts
     supervise.py   forks, exit codes, signals
+    recovery/      when a process dies: the run begins anew, within bounds; what it had in hand is kept
+    runfolder.py   where sockets lie; what a run that was killed left of that is removed by the next one
     privileges.py  who a live run is once its interfaces are open; sealing.py: what the kernel holds processes to
     transport.py   sockets, credit; the only module that knows ZeroMQ
     capture.py     all inputs to batches for the workers; what is counted of packets that are no TCP

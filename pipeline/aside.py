@@ -18,10 +18,11 @@ from pipeline.decode.reasons import Reason
 from pipeline.memory import Memory, places
 from pipeline.source.records import Records
 from pipeline.unprocessed import Unprocessed
-from workers.contract import U8, Bools, Extents
+from workers.contract import I64, U8, Bools, Extents
 
 if TYPE_CHECKING:
     from pipeline.capture import Dealt
+    from pipeline.timeline import Stretch
 
 
 _LEFT_OUT: Final[Bools] = np.ones(256, np.bool_)
@@ -57,19 +58,29 @@ class Aside:
             columns: Any = zip(records, late.records, strict=True)
             records = Records._make(map(np.concatenate, columns))
             reasons = np.concatenate([late.reason, reasons])[order]
-        if not len(rows):
-            return
-        table = np.array(stretch.extents, np.uint64).reshape(-1, 2)
-        source, place = places(Extents(table[:, 0], table[:, 1]), records.start[rows])
-        start = records.start.copy()
-        start[rows] = place.view(np.uint64)
-        placed = records._replace(start=start)
-        if isinstance(source, int):
-            self._file.add(self._memory(source), placed, dealt.first_packet, rows, reasons, packets=packets)
-        else:
-            arrays = {each: self._memory(each) for each in np.unique(source).tolist()}
-            self._file.add(arrays, placed, dealt.first_packet, rows, reasons, source, packets)
+        rest = stretch._replace(records=records)
+        add_packets(self._file, self._memory, rest, dealt.first_packet, rows, reasons, packets)
 
     def close(self) -> None:
         """All batches are written: the file gets its name."""
         self._file.close()
+
+
+def add_packets(
+    file: Unprocessed, memory: Memory, stretch: Stretch, first_packet: int, rows: I64, reasons: U8,
+    packets: I64 | None = None,
+) -> None:  # fmt: skip
+    """Packets of a stretch, whose bytes can still be read, to a file. See Unprocessed.add for the columns."""
+    if not len(rows):
+        return
+    records = stretch.records
+    table = np.array(stretch.extents, np.uint64).reshape(-1, 2)
+    source, place = places(Extents(table[:, 0], table[:, 1]), records.start[rows])
+    start = records.start.copy()
+    start[rows] = place.view(np.uint64)
+    placed = records._replace(start=start)
+    if isinstance(source, int):
+        file.add(memory(source), placed, first_packet, rows, reasons, packets=packets)
+    else:
+        arrays = {each: memory(each) for each in np.unique(source).tolist()}
+        file.add(arrays, placed, first_packet, rows, reasons, source, packets)

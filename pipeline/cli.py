@@ -266,8 +266,12 @@ def _with_output(options: argparse.Namespace, config: Config) -> Config:
 
 def _with_resources(options: argparse.Namespace, found: Found, config: Config) -> Config:
     """Processes, and room for what is on its way."""
+    if options.save_crash is not None and options.workers == "0":
+        raise UsageError("--save-crash and --workers 0 exclude one another", "in one process nobody is left to save it")
     workers, writers = choose_processes(
-        None if found.size is None else found.size + (PACKED_GROWS - 1) * found.packed,
+        None
+        if found.size is None or options.save_crash is not None
+        else found.size + (PACKED_GROWS - 1) * found.packed,
         _cores(),
         _number(options, "workers", 0, MOST_PROCESSES),
         _number(options, "writers", 1, MOST_PROCESSES),
@@ -280,6 +284,7 @@ def _with_resources(options: argparse.Namespace, found: Found, config: Config) -
         writers=writers,
         hash_key=DEFAULT_HASH_KEY if hash_key is None else hash_key,
         batch_packets=DEFAULT_BATCH_PACKETS if batch_packets is None else batch_packets,
+        save_crash=_crash_folder(options.save_crash),
         spool_folder=_spool_folder(options.spool_dir),
         spool_bytes=_spool_bytes(options.spool_size),
     )
@@ -310,6 +315,15 @@ def _spool_folder(text: str | None) -> Path | None:
     if not os.access(text, os.W_OK | os.X_OK):
         raise UsageError(f"--spool-dir: {text} may not be written", hint)
     return Path(text)
+
+
+def _crash_folder(text: str | None) -> Path | None:
+    """It is made when it is needed; what it lies in must be there."""
+    if text is None:
+        return None
+    if not text or (os.path.lexists(text) and not os.path.isdir(text)) or not Path(text).absolute().parent.is_dir():
+        raise UsageError(f"--save-crash: '{text}' is not a folder", "give --save-crash a folder; it is made if missing")
+    return Path(text).absolute()
 
 
 def _spool_bytes(text: str | None) -> int:

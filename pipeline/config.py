@@ -152,6 +152,7 @@ class Config:
     rotation: Rotation | None = None  # --rotate
     part: str = ""  # ... the folder of the part that is written first; who started the run makes it
     space: Space | None = None  # --max-output, --keep-free
+    save_crash: Path | None = None  # --save-crash: where what a dead process had in hand is kept
     mapped: bool = True  # plain files are mapped, not copied; off in one process, and after a mapping failed
     spool_folder: Path | None = None  # None: in memory
     spool_bytes: int = DEFAULT_SPOOL_BYTES

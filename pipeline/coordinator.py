@@ -1,16 +1,15 @@
-"""The stages as processes: started, listened to, ended; the first that fails ends the run.
+"""The stages as processes: started, listened to, ended; the first that fails or dies ends them all.
 
 Knows: which processes a run has, what their last words mean.
-Does not know: what they do (stages/), how processes are made (supervise.py).
+Does not know: what they do (stages/), how processes are made (supervise.py), whether the run begins anew (recovery/).
 Invariant: when ``run_processes`` returns or raises, none of them is left, nor any socket.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,7 +22,9 @@ from pipeline.console import Progress, warning
 from pipeline.errors import FlowshardError, InputChanged, InternalError, OutputError
 from pipeline.reading import is_copied
 from pipeline.results import Results
+from pipeline.runfolder import RunFolder
 from pipeline.stages.capture import ROTATE, STOP
+from pipeline.stages.inhand import Hands, Place
 from pipeline.stages.process import Stage, run_stage
 from pipeline.supervise import Process, end_all, interrupts_deferred, start
 from pipeline.transport import Receiver, Waiter, Wires
@@ -37,8 +38,12 @@ if TYPE_CHECKING:
     from pipeline.spool.slabs import Spool
 
 _TICK_MS: Final = 200
-_LONGEST_TMPDIR: Final = 70  # a socket's path has 107 bytes (unix(7)), its folder and its own name up to 37 of them
-_LAST_WORDS_MS: Final = 200
+
+_PROMISED_WORDS: Final = 2.0
+"""Seconds for the last words of a process that ended by itself: it has said them, but its links may be slow."""
+
+_LAST_WORDS: Final = 0.05
+"""... of one that a signal ended: it may have been done."""
 
 _BEHIND_CAPTURE: Final = 10
 """Niceness of the other stages, live: what they leave waits in the spool, what the capture process leaves is lost."""
@@ -51,6 +56,15 @@ class MappingLost(Exception):
     """
 
 
+class ProcessLost(InternalError):
+    """A process died, or failed of a defect of ours. What it had in hand, if anything, is ``place``."""
+
+    def __init__(self, name: str, place: Place | None, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.name = name
+        self.place = place
+
+
 def run_processes(
     config: Config,
     fragments: Sequence[Path],
@@ -58,39 +72,42 @@ def run_processes(
     stopping: Callable[[Callable[[], None]], None],
     rotating: Callable[[Callable[[], None]], None] = lambda _: None,
     sensor: Sensor | None = None,
+    begun: int = 0,
 ) -> Results:
     """One capture process, the workers, the writers. ``stopping`` is told what ends the reading, ``rotating`` what
-    ends a part of the output; ``sensor`` is the operator's side of a live run.
+    ends a part of the output; ``sensor`` is the operator's side of a live run; ``begun``: how often it began before.
 
-    MappingLost: what was written is of no use, but reading copies instead may do.
+    MappingLost: what was written is of no use, but reading copies instead may do. ProcessLost: a process died.
     """
     spool = _spool(config)
-    folder: Path | None = None
+    hands = Hands(_names(config), begun)
+    folder: RunFolder | None = None
     processes: list[Process] = []
     try:
         with interrupts_deferred():
-            folder = _run_folder()
+            folder = RunFolder()
             if config.rotation is not None:
                 signal.signal(ROTATE, signal.SIG_IGN)  # in all that are forked, until they hear it
-            _start(config, fragments, spool, folder, sensor, processes)
+            _start(config, fragments, spool, folder.path, sensor, processes, hands)
             stop = _Stop(processes[0])
             stopping(stop.ask)
             if config.rotation is not None:
                 rotating(partial(_signal, processes[0], ROTATE))
         import pipeline.provenance  # noqa: F401 - 20 ms that the end of the run would have to wait for
 
-        wires = Wires(folder)
+        wires = Wires(folder.path)
         try:
-            done = _Listener(wires, processes, progress, stop, sensor).listen()
+            done = _Listener(config, wires, processes, progress, stop, sensor, hands).listen()
         finally:
             wires.close()
     finally:
         with interrupts_deferred():
             end_all(processes)
             if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                folder.remove()
             if spool is not None:
                 spool.close()
+            hands.close()
     workers = [done[f"worker-{n}"] for n in range(config.workers)]
     writers = [done[f"writer-{m}"] for m in range(config.writers)]
     kept = done.get("keeper", {"counters": {}})["counters"]
@@ -103,24 +120,16 @@ def run_processes(
 
 def _start(
     config: Config, fragments: Sequence[Path], spool: Spool | None, folder: Path, sensor: Sensor | None,
-    processes: list[Process],
+    processes: list[Process], hands: Hands,
 ) -> None:  # fmt: skip
     """Start all, each put on the list at once; live, when the interfaces are open and no right is left."""
     interfaces = [] if sensor is None else sensor.interfaces()
-    for name, stage in _stages(config, fragments, spool, interfaces):
+    for name, stage in _stages(config, fragments, spool, interfaces, hands):
         niceness = _BEHIND_CAPTURE if sensor is not None and processes else 0
         writable = None if sensor is None else _writable(config, fragments, name)
         processes.append(start(name, partial(run_stage, name, folder, stage, niceness, writable)))
         while interfaces:  # the capture process has them, and nobody else
             interfaces.pop().close()
-
-
-def _run_folder() -> Path:
-    """A private folder for the sockets: 0700, in TMPDIR unless its path leaves no room for a socket's name."""
-    where = tempfile.gettempdir()
-    if len(os.fsencode(where)) > _LONGEST_TMPDIR:
-        where = "/tmp"  # noqa: S108 - mkdtemp makes it safe
-    return Path(tempfile.mkdtemp(prefix="flowshard-", dir=where))
 
 
 def _spool(config: Config) -> Spool | None:
@@ -159,8 +168,13 @@ def _signal(process: Process, number: signal.Signals) -> None:
             os.kill(process.pid, number)
 
 
+def _names(config: Config) -> list[str]:
+    """Of those processes that have batches in hand."""
+    return ["capture", *(f"worker-{n}" for n in range(config.workers)), *(f"writer-{m}" for m in range(config.writers))]
+
+
 def _stages(
-    config: Config, fragments: Sequence[Path], spool: Spool | None, interfaces: Sequence[Interface]
+    config: Config, fragments: Sequence[Path], spool: Spool | None, interfaces: Sequence[Interface], hands: Hands
 ) -> Iterator[tuple[str, Stage]]:
     """Names and work of all processes, in the order in which they have something to do.
 
@@ -168,17 +182,18 @@ def _stages(
     """
     from pipeline.stages.capture import capture_stage
 
-    yield "capture", partial(capture_stage, config, spool, interfaces=tuple(interfaces))
+    yield "capture", partial(capture_stage, config, spool, interfaces=tuple(interfaces), hand=hands.of("capture"))
     from pipeline.stages.worker import worker_stage
 
     for n in range(config.workers):
-        yield f"worker-{n}", partial(worker_stage, n, config)
+        yield f"worker-{n}", partial(worker_stage, n, config, hand=hands.of(f"worker-{n}"))
     from pipeline.stages.writer import import_all, writer_stage
 
     import_all(config)
     usage = _usage(config)
     for m in range(config.writers):
-        yield f"writer-{m}", partial(writer_stage, m, config, fragments[m], spool, usage=usage)
+        name = f"writer-{m}"
+        yield name, partial(writer_stage, m, config, fragments[m], spool, usage=usage, hand=hands.of(name))
     if config.rotation is not None:
         from pipeline.stages.binder import binder_stage
 
@@ -215,8 +230,11 @@ class _Listener:
     """Hears what processes say, and notices when they fall silent."""
 
     def __init__(
-        self, wires: Wires, processes: Sequence[Process], progress: Progress, stop: _Stop, sensor: Sensor | None
-    ) -> None:
+        self, config: Config, wires: Wires, processes: Sequence[Process], progress: Progress, stop: _Stop,
+        sensor: Sensor | None, hands: Hands,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._hands = hands
         self._progress = progress
         self._sensor = sensor
         self._stop = stop
@@ -259,10 +277,19 @@ class _Listener:
         elif message.kind == "done":
             self._said[name] = message
         else:
-            failure = _failure(name, message)
+            failure = self._failure(name, message)
             if isinstance(failure, InputChanged):
                 raise MappingLost(failure.message)
             raise failure
+
+    def _failure(self, name: str, note: Note) -> FlowshardError:
+        """What a process failed of, as the exception that it was there."""
+        facts = note.facts
+        if note.kind == "failed":
+            kind = getattr(errors, str(facts.get("kind")), InternalError)
+            return kind(facts["message"], facts["hint"])
+        what = f"{name} failed: {facts['message']}"
+        return ProcessLost(name, self._hands.place(name), what, f"please report this:\n{facts['trace']}")
 
     def _notice(self, process: Process) -> None:
         self._waiter.forget(process.lifeline)
@@ -270,23 +297,17 @@ class _Listener:
 
     def _mourn(self, process: Process) -> None:
         """A process is over: that is an error unless it has said, or is about to say, that it is done."""
-        while process.name not in self._said and self._waiter.wait(_LAST_WORDS_MS):
-            pass
-        if process.name not in self._said:
-            while not process.reap():
-                self._waiter.wait(1)
-            if process.code == -signal.SIGBUS:
-                raise MappingLost("an input became shorter while it was read, or its storage has a bad block")
-            raise InternalError(
-                f"{process.name} (process {process.pid}) {process.fate()}",
-                "the output is incomplete; if nobody ended it on purpose and memory was not short, please report this",
-            )
-
-
-def _failure(name: str, note: Note) -> FlowshardError:
-    """What a process failed of, as the exception that it was there."""
-    facts = note.facts
-    if note.kind == "failed":
-        kind = getattr(errors, str(facts.get("kind")), InternalError)
-        return kind(facts["message"], facts["hint"])
-    return InternalError(f"{name} failed: {facts['message']}", f"please report this:\n{facts['trace']}")
+        while not process.reap():
+            self._waiter.wait(1)
+        killed = process.code is not None and process.code < 0
+        until = time.monotonic() + (_LAST_WORDS if killed else _PROMISED_WORDS)
+        while process.name not in self._said and (left := until - time.monotonic()) > 0:
+            self._waiter.wait(int(left * 1000) + 1)
+        if process.name in self._said:
+            return
+        if process.code == -signal.SIGBUS and self._config.mapped:
+            raise MappingLost("an input became shorter while it was read, or its storage has a bad block")
+        raise ProcessLost(
+            process.name, self._hands.place(process.name), f"{process.name} (process {process.pid}) {process.fate()}",
+            "if nobody ended it on purpose and memory was not short, please report this",
+        )  # fmt: skip

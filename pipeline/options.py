@@ -278,6 +278,11 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="how much room they get there, at least 32M (default: 128M; live a quarter of the free memory, up to 2G)",
     )
+    add(
+        "--save-crash",
+        metavar="DIR",
+        help="when a process dies, keep the packets that it had in hand as a capture in this folder, made if missing",
+    )
     add("--hash-key", metavar="KEY", help="number that keys the spread of connections over processes")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     add(

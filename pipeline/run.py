@@ -143,7 +143,7 @@ def _refuse_no_capture(config: Config, results: Results) -> None:
 
 
 def _stages(config: Config, folder: Output, progress: Progress, sensor: Sensor | None) -> tuple[Results, list[Path]]:
-    """Everything from the inputs to the fragments. Begins anew, with copies, when a mapping fails."""
+    """Everything from the inputs to the fragments."""
     fragments = [folder.scratch / folder.part / f"fragment-{m}" for m in range(config.writers if config.workers else 1)]
     stream_folder = replace(config, output=folder.path)
     with _interrupts(config) as stopping, _hangups(config) as rotating:
@@ -151,20 +151,17 @@ def _stages(config: Config, folder: Output, progress: Progress, sensor: Sensor |
             from pipeline.inline import run_inline
 
             return run_inline(stream_folder, fragments[0], progress, stopping, rotating, sensor), fragments
-        from pipeline.coordinator import MappingLost, run_processes
+        from pipeline.coordinator import run_processes
+        from pipeline.recovery.anew import run_until_done
 
-        try:
-            return run_processes(stream_folder, fragments, progress, stopping, rotating, sensor), fragments
-        except MappingLost as lost:
-            if is_endless(config):
-                raise CaptureError(
-                    str(lost),
-                    "what was written so far is not complete: run again, with --workers 0",
-                ) from None
-            warning(str(lost), "reading it again")
-        _remove_unfinished(config)
-        folder.restart()
-        return run_processes(replace(stream_folder, mapped=False), fragments, progress, stopping), fragments
+        def once(config: Config, begun: int) -> Results:
+            return run_processes(config, fragments, progress, stopping, rotating, sensor, begun)
+
+        def clear() -> None:
+            _remove_unfinished(config)
+            folder.restart()
+
+        return run_until_done(stream_folder, once, clear), fragments
 
 
 @contextmanager

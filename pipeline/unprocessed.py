@@ -11,7 +11,7 @@ snap length 0 (none) and a clock of nanoseconds. A packet's number in the input 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
@@ -77,10 +77,11 @@ def comment(code: int) -> str:
 class Unprocessed:
     """The capture file of ``-w``. A failed write removes the unfinished file."""
 
-    def __init__(self, path: Path, unfinished: Path | None = None) -> None:
+    def __init__(self, path: Path, unfinished: Path | None = None, say: Callable[[int], str] = comment) -> None:
         """Begins the file under another name beside it, ``unfinished`` if given. OutputError when that fails, or
-        ``path`` is neither free nor a plain file's."""
+        ``path`` is neither free nor a plain file's. ``say``: the comment for a reason."""
         check_target(path)
+        self._say = say
         self._path = path
         self._made = unfinished or beside(path)
         self._interfaces = 0
@@ -165,7 +166,7 @@ class Unprocessed:
         """The option opt_comment for a reason, and what is to be said of the time."""
         words = self._comments.get(code)
         if words is None:
-            said = comment(code & 0xFF)
+            said = self._say(code & 0xFF)
             said += _EARLY if code & _EARLY_BIT else _LATE if code & _LATE_BIT else ""
             words = self._comments[code] = np.frombuffer(option(COMMENT, said.encode()), WORD)
         return words

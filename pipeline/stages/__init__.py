@@ -17,5 +17,6 @@ with --rotate ``parts-NAME`` each of them to the binder.
     pace        how fast the writers have been lately, and so how much may be under way
     keeping     what the capture process has to do with the keeper
     keeper      the packets themselves, to the files of --keep-packets
+    inhand      what each process has in hand, for whoever asks when it has died
     in_step     what all workers say of a batch, batch by batch, for -c
 """

@@ -20,6 +20,7 @@ from pipeline.config import Config
 from pipeline.memory import nothing_spooled
 from pipeline.reading import is_endless
 from pipeline.stages.binder import Teller
+from pipeline.stages.inhand import NO_HAND, Hand
 from pipeline.stages.pace import Pace
 from pipeline.stages.process import CUT, Outbox, targets
 from pipeline.transport import Receiver, Sender, Wires
@@ -48,7 +49,7 @@ _TELL_EVERY: Final = 0.1  # seconds between two words on progress
 
 def capture_stage(
     config: Config, spool: Spool | None, wires: Wires, outbox: Outbox, status: Sender,
-    interfaces: Sequence[Interface] = (),
+    interfaces: Sequence[Interface] = (), hand: Hand = NO_HAND,
 ) -> dict[str, Any]:  # fmt: skip
     """Read, decode, shard, send; keep count of what is not on disk yet."""
     senders = [outbox.add(wires.sender(f"batches-{n}")) for n in range(config.workers)]
@@ -62,6 +63,7 @@ def capture_stage(
         _rotate(config, capture, senders, parts, outbox)
 
     def send(dealt: Dealt) -> None:
+        hand.name(dealt.number, dealt.first_packet, capture.packets + 1)
         releases.expect(dealt)
         for sender, part in zip(senders, dealt.parts, strict=True):
             outbox.put(sender, encode_packets(part))
@@ -69,7 +71,13 @@ def capture_stage(
             dealt.forget()
         else:
             dealt.parts.clear()
+        reads_on(dealt.number + 1)
 
+    def reads_on(batch: int) -> None:
+        hand.name(batch, capture.packets + 1, 0)
+        hand.take(batch)
+
+    reads_on(0)
     keeping: Keeping | None = None
     if config.live is not None:
         keeping = _keeping(config, wires, outbox)
@@ -79,6 +87,7 @@ def capture_stage(
             spool.make_room = releases.wait_for_one
         for dealt in capture.batches():
             send(dealt)
+    hand.rest()
     for sender in senders:
         outbox.put(sender, encode_note(Note("end", {})))
     releases.wait_for_all()

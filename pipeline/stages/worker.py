@@ -11,14 +11,17 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.stages.binder import Teller
+from pipeline.stages.inhand import NO_HAND, Hand
 from pipeline.stages.process import CUT, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
-from workers.contract import EventBatch, PacketBatch
+from workers.contract import END_OF_INPUT, EventBatch, PacketBatch
 from workers.reassembler import Reassembler
 from workers.wire import Note, Packets, encode_events, encode_note, for_writer
 
 
-def worker_stage(number: int, config: Config, wires: Wires, outbox: Outbox, status: Sender) -> dict[str, Any]:
+def worker_stage(
+    number: int, config: Config, wires: Wires, outbox: Outbox, status: Sender, hand: Hand = NO_HAND
+) -> dict[str, Any]:
     """Take a batch, judge it, send what happened to each writer that it concerns."""
     receiver = wires.receiver(f"batches-{number}")
     senders = {
@@ -40,7 +43,9 @@ def worker_stage(number: int, config: Config, wires: Wires, outbox: Outbox, stat
     while True:
         message = inbox.next()
         if isinstance(message, Packets):
+            hand.take(message.batch.number)
             say(reassembler.handle(message.batch))
+            hand.rest()
             look(message.batch)
         elif isinstance(message, Note) and message.kind == CUT:
             say(reassembler.cut())
@@ -49,12 +54,14 @@ def worker_stage(number: int, config: Config, wires: Wires, outbox: Outbox, stat
             parts.left(message.facts["folder"], {"counters": reassembler.totals()})
         else:
             break
+    hand.take(END_OF_INPUT)
     for events in reassembler.finish():
         say(events)
     for sender in senders.values():
         outbox.put(sender, encode_note(Note("end", {})))
     parts.over()
     outbox.drain()
+    hand.rest()
     return {"counters": reassembler.totals()}
 
 

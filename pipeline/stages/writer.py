@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pipeline.config import Config
 from pipeline.memory import Memory, allow_files, nothing_spooled
 from pipeline.stages.binder import Teller
+from pipeline.stages.inhand import NO_HAND, Hand
 from pipeline.stages.process import CUT, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
 from pipeline.writer.writer import Writer
@@ -44,7 +45,7 @@ def import_all(config: Config) -> None:
 
 def writer_stage(
     number: int, config: Config, fragment: Path, spool: Spool | None, wires: Wires, outbox: Outbox, status: Sender,
-    usage: Usage | None = None,
+    usage: Usage | None = None, hand: Hand = NO_HAND,
 ) -> dict[str, Any]:  # fmt: skip
     """Take events, write, release. ``usage``: what the run takes of the disk, where that has a limit."""
     sources = [n for n in range(config.workers) if number in targets(n, config.workers, config.writers)]
@@ -65,19 +66,23 @@ def writer_stage(
         message = inbox.next()
         beat()
         if isinstance(message, Happened):
+            hand.take(message.events.number)
             if message.events.untaken is not None:
                 untaken.setdefault(message.events.number, []).extend(untaken_in(message.events))
             for batch in apply(message):
                 facts = {"number": batch, "untaken": untaken.pop(batch, [])}
                 outbox.put(release, encode_note(Note("release", facts)))
+            hand.rest()
         elif isinstance(message, Note) and message.kind == CUT:
             writer.turn(message.facts["next"])
             parts.left(message.facts["folder"], {"counters": writer.counters})
         else:
             left -= 1
+    hand.take(END_OF_INPUT)
     writer.finish()
     parts.over()
     outbox.drain()
+    hand.rest()
     return {"counters": writer.counters, "renamed": writer.folder.renamed}
 
 

@@ -1,0 +1,8 @@
+"""What a run does about a process of its own that died.
+
+Knows: what can be done again, and what should be kept. Does not know: how a death is noticed (coordinator.py).
+Invariant: nothing of a run that was cut short is in the output of the one that follows it.
+
+    anew    the run begins anew, within bounds
+    saving  --save-crash: what the process had in hand, as a capture
+"""
