@@ -43,7 +43,7 @@ _PROMISED_WORDS: Final = 2.0
 """Seconds for the last words of a process that ended by itself: it has said them, but its links may be slow."""
 
 _LAST_WORDS: Final = 0.05
-"""... of one that a signal ended: it may have been done."""
+"""... of one that a signal ended with nothing in hand: it may have been done."""
 
 _BEHIND_CAPTURE: Final = 10
 """Niceness of the other stages, live: what they leave waits in the spool, what the capture process leaves is lost."""
@@ -299,8 +299,10 @@ class _Listener:
         """A process is over: that is an error unless it has said, or is about to say, that it is done."""
         while not process.reap():
             self._waiter.wait(1)
-        killed = process.code is not None and process.code < 0
-        until = time.monotonic() + (_LAST_WORDS if killed else _PROMISED_WORDS)
+        place, patience = self._hands.place(process.name), _PROMISED_WORDS
+        if process.code is not None and process.code < 0:
+            patience = _LAST_WORDS if place is None else 0.0
+        until = time.monotonic() + patience
         while process.name not in self._said and (left := until - time.monotonic()) > 0:
             self._waiter.wait(int(left * 1000) + 1)
         if process.name in self._said:
@@ -308,6 +310,6 @@ class _Listener:
         if process.code == -signal.SIGBUS and self._config.mapped:
             raise MappingLost("an input became shorter while it was read, or its storage has a bad block")
         raise ProcessLost(
-            process.name, self._hands.place(process.name), f"{process.name} (process {process.pid}) {process.fate()}",
+            process.name, place, f"{process.name} (process {process.pid}) {process.fate()}",
             "if nobody ended it on purpose and memory was not short, please report this",
         )  # fmt: skip
