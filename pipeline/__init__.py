@@ -79,6 +79,8 @@ Decisions that are not obvious from one file:
   and when all streams are known the lowest stream of each name gets the plain one (settle.py).
 - Addresses take the place of slab numbers: with these a batch had to lie in one file, which a merge of two
   taps makes impossible, and a report's offsets would have depended on how an input was read.
+- A process that dies has the whole run begin anew, not its share of it: no output is patched from two lives. Where the
+  input cannot be read again the run ends instead, in order: see recovery/ and stages/losses.py.
 - The spool is one sparse file without a name, made before the fork: nothing stays behind a killed run, and
   /dev/shm, 64 MB in most containers, is not needed.
 - Live, the capture process never waits for the others: it reads, and decodes and sends only when they want

@@ -25,11 +25,12 @@ from pipeline.results import Results
 from pipeline.runfolder import RunFolder
 from pipeline.stages.capture import ROTATE, STOP
 from pipeline.stages.inhand import Hands, Place
-from pipeline.stages.process import Stage, run_stage
+from pipeline.stages.losses import goes_on
+from pipeline.stages.process import LOST, Stage, run_stage
 from pipeline.supervise import Process, end_all, interrupts_deferred, start
 from pipeline.transport import Receiver, Waiter, Wires
 from pipeline.watch.status import STATUS
-from workers.wire import Note
+from workers.wire import Note, encode_note
 
 if TYPE_CHECKING:
     from pipeline.live.interface import Interface
@@ -97,7 +98,8 @@ def run_processes(
 
         wires = Wires(folder.path)
         try:
-            done = _Listener(config, wires, processes, progress, stop, sensor, hands).listen()
+            listener = _Listener(config, wires, processes, progress, stop, sensor, hands)
+            done = listener.listen()
         finally:
             wires.close()
     finally:
@@ -108,13 +110,14 @@ def run_processes(
             if spool is not None:
                 spool.close()
             hands.close()
-    workers = [done[f"worker-{n}"] for n in range(config.workers)]
-    writers = [done[f"writer-{m}"] for m in range(config.writers)]
+    workers = [done[name] for n in range(config.workers) if (name := f"worker-{n}") in done]
+    writers = [done[name] for m in range(config.writers) if (name := f"writer-{m}") in done]
     kept = done.get("keeper", {"counters": {}})["counters"]
     return Results(
         done["capture"]["counters"] | kept, done["capture"]["inputs"], [each["counters"] for each in workers],
         [each["counters"] for each in writers], [tuple(pair) for each in writers for pair in each["renamed"]],
         None if config.rotation is None else done["binder"]["state"],
+        listener.lost,
     )  # fmt: skip
 
 
@@ -242,6 +245,11 @@ class _Listener:
         self._said: dict[str, Note] = {}  # last words
         self._dead: list[Process] = []
         self._count = len(processes)
+        self.lost: list[str] = []
+        """Those that died while the others went on."""
+        self._orders = {}
+        if goes_on(config):
+            self._orders = {name: wires.sender(f"orders-{name}") for name in _names(config)}
         for process in processes:
             receiver = wires.receiver(f"status-{process.name}")
             self._waiter.watch(receiver, partial(self._hear, process.name, receiver))
@@ -251,7 +259,7 @@ class _Listener:
         """Until all are done: their counters by name. Raises what the first that failed tells, or its fate."""
         if self._sensor is not None and (served := self._sensor.serve(self._waiter)) is not None:
             self._progress.say(served)
-        while len(self._said) < self._count:
+        while len(self._said) + len(self.lost) < self._count:
             self._waiter.wait(_TICK_MS)
             if self._sensor is not None:
                 self._sensor.tick()
@@ -276,8 +284,12 @@ class _Listener:
             self._sensor.hear(name, message.facts)
         elif message.kind == "done":
             self._said[name] = message
-        else:
+            if name == "capture" and self.lost:
+                self._order(name)
+        elif name not in self.lost:
             failure = self._failure(name, message)
+            if isinstance(failure, ProcessLost) and self._goes_on_without(failure):
+                return
             if isinstance(failure, InputChanged):
                 raise MappingLost(failure.message)
             raise failure
@@ -305,11 +317,35 @@ class _Listener:
         until = time.monotonic() + patience
         while process.name not in self._said and (left := until - time.monotonic()) > 0:
             self._waiter.wait(int(left * 1000) + 1)
-        if process.name in self._said:
+        if process.name in self._said or process.name in self.lost:
             return
         if process.code == -signal.SIGBUS and self._config.mapped:
             raise MappingLost("an input became shorter while it was read, or its storage has a bad block")
-        raise ProcessLost(
+        lost = ProcessLost(
             process.name, place, f"{process.name} (process {process.pid}) {process.fate()}",
             "if nobody ended it on purpose and memory was not short, please report this",
         )  # fmt: skip
+        if not self._goes_on_without(lost):
+            raise lost
+
+    def _goes_on_without(self, lost: ProcessLost) -> bool:
+        """What cannot be read again ends in order: no more is read, and the others finish what they have."""
+        name = lost.name
+        if name not in self._orders or name == "capture":
+            return False
+        self.lost.append(name)
+        told = lost.message + ("" if lost.place is None else f" {lost.place.told()}")
+        say = warning if self._sensor is None else self._sensor.warn
+        say(told, f"the capture ends, the others finish what they have; {lost.hint}")
+        self._order(name)
+        if "capture" in self._said:
+            self._order("capture")
+        self._stop.ask()
+        return True
+
+    def _order(self, name: str) -> None:
+        """Tell the others that this process is gone. The capture process, which is done with batches once nobody who
+        lives has them, may be so before the word of a dead worker's last ones has reached it."""
+        for other, sender in self._orders.items():
+            if other not in self.lost and other not in self._said:
+                sender.send(encode_note(Note(LOST, {"name": name})))

@@ -23,3 +23,5 @@ class Results:
     """Names that foreign files had taken, and the names that were given instead."""
     parts: Mapping[str, Any] | None = None
     """Of a run in parts: what binding the last one needs (parts/binding.py)."""
+    lost: Sequence[str] = ()
+    """Names of workers and writers that died while the run went on; they have no entry above."""

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from pipeline.capture import check_inputs, first_batch
 from pipeline.completing import complete
 from pipeline.config import Config
-from pipeline.console import Progress, warning
-from pipeline.errors import CaptureError, UsageError
+from pipeline.console import Progress, error, warning
+from pipeline.errors import CaptureError, InternalError, UsageError
 from pipeline.inputs import input_name
 from pipeline.output import Output, open_output
 from pipeline.reading import UNKNOWN, is_endless, size_of
@@ -54,6 +54,7 @@ def run(config: Config) -> Outcome:
         quiet = config.quiet or config.console
         with sensor or nullcontext(), Progress(_total(config), quiet=quiet, bar=sensor is None) as progress:
             results, fragments = _stages(config, folder, progress, sensor)
+        fragments = [each for m, each in enumerate(fragments) if f"writer-{m}" not in results.lost]
         _refuse_no_capture(config, results)
         counters = account(results)
         if config.rotation is None:
@@ -67,7 +68,10 @@ def run(config: Config) -> Outcome:
                 complete(config, fragments, head, tail, plain)
             else:
                 _bind_last(config, fragments, results, started)
-            folder.finished()
+            if results.lost:
+                folder.abandon()  # the marker stays: the files of a writer that died are in no report
+            else:
+                folder.finished()
     except (NothingRead, UsageError):  # nothing was written
         _remove_unfinished(config)
         folder.withdraw()
@@ -83,7 +87,10 @@ def run(config: Config) -> Outcome:
     for message, hint in after(config, {**counters, **_times(results)}, results.inputs, lambda: first_batch(config)):
         warning(message, hint)
     faults = _faults(config, results)
-    return Outcome(3 if faults else 0, time.perf_counter() - begin, faults, counters, _inputs(config, results))
+    status = InternalError.status if results.lost else 3 if faults else 0
+    if results.lost:
+        error(f"{' and '.join(results.lost)} died", "the report says what was lost; what it claims is on disk")
+    return Outcome(status, time.perf_counter() - begin, faults, counters, _inputs(config, results))
 
 
 def _sensor(config: Config) -> Sensor | None:
@@ -242,7 +249,7 @@ def _total(config: Config) -> int | None:
 def account(results: Results) -> dict[str, int]:
     """Check the accounting identity; return the counters of the run."""
     worker, writer = added(results.workers), added(results.writers)
-    checked(results.capture, worker, writer)
+    checked(results.capture, worker, writer, lost=results.lost)
     return summary(results.capture, worker, writer, sum(facts["bytes"] for facts in results.inputs))
 
 

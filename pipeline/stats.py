@@ -40,10 +40,14 @@ def added(parts: Iterable[Mapping[str, int]]) -> Counter[str]:
 
 
 def checked(
-    capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], *, whole: bool = True
-) -> None:
-    """Raises InternalError unless the identity holds. Not ``whole``: between two cuts, with streams open at both."""
-    problems = broken(capture, worker, writer, whole=whole)
+    capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], *, whole: bool = True,
+    lost: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Raises InternalError unless the identity holds. Not ``whole``: between two cuts, with streams open at both.
+
+    ``lost``: processes that died, and whose counters are not among these.
+    """
+    problems = broken(capture, worker, writer, whole=whole, lost=lost)
     if problems:
         raise InternalError(
             "the accounting does not add up: " + "; ".join(problems),
@@ -52,12 +56,16 @@ def checked(
 
 
 def broken(
-    capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], *, whole: bool = True
-) -> list[str]:
+    capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], *, whole: bool = True,
+    lost: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
     """The lines of the identity that do not hold, in words; none when all is well."""
-    lines = _at_any_cut(capture, worker, writer)
-    if whole:
-        lines += [*_live_lines(capture), *_at_the_end(worker, writer)]
+    if any(name.startswith("worker") for name in lost):
+        lines = [*_of_packets(capture, worker), *_live_lines(capture), *_without_a_worker(writer)]
+    else:
+        lines = _at_any_cut(capture, worker, writer)
+        if whole:
+            lines += [*_live_lines(capture), *_at_the_end(worker, writer)]
     return [f"{what}: {one} is not {other}" for what, one, other in lines if one != other]
 
 
@@ -67,37 +75,68 @@ _Line: TypeAlias = tuple[str, int, int]
 
 def _at_any_cut(capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int]) -> list[_Line]:
     """What holds whenever all stages have done the same batches, whatever is open."""
+    return [
+        *_of_packets(capture, worker),
+        (
+            "bytes accepted = bytes in the report's runs + given up for want of room + lost with a writer",
+            worker["written"],
+            writer["run_bytes"] + writer["unwritten"] + worker.get("lost.bytes", 0),
+        ),
+        (
+            "streams opened = rows of the report + lost with a writer",
+            worker["streams"], writer["rows"] + worker.get("lost.streams", 0),
+        ),
+        *_of_analyzers(writer),
+    ]  # fmt: skip
+
+
+def _of_packets(capture: Mapping[str, int], worker: Mapping[str, int]) -> list[_Line]:
+    """What was read, as far as the workers."""
     groups: Counter[str] = Counter()
     for reason in Reason:
         groups[group(reason)] += capture[f"reason.{reason.label}"]
     return [
         ("packets read = packets by reason", capture["read"], sum(groups.values())),
-        ("sharded = delivered", groups["sharded"], worker["delivered"]),
+        (
+            "sharded = delivered + done by a worker that died + lost with it",
+            groups["sharded"],
+            worker["delivered"] + capture.get("lost.done", 0) + capture.get("lost.packets", 0),
+        ),
         (
             "delivered = without payload + with payload",
             worker["delivered"],
             worker["no_payload"] + worker["payload_segments"],
         ),
-        (
-            "bytes accepted = bytes in the report's runs + given up for want of room",
-            worker["written"],
-            writer["run_bytes"] + writer["unwritten"],
-        ),
-        ("streams opened = rows of the report", worker["streams"], writer["rows"]),
-        *[
-            (
-                f"{name}: bytes and gaps told to its analyzers = what these made of them",
-                writer[f"analysis.{name}.seen"],
-                sum(writer[f"{name}.{account}"] for account in accounts_of(name)),
-            )
-            for name in analyzed(writer)
-        ],
     ]
+
+
+def _of_analyzers(writer: Mapping[str, int]) -> list[_Line]:
+    """What was read of streams."""
+    return [
+        (
+            f"{name}: bytes and gaps told to its analyzers = what these made of them",
+            writer[f"analysis.{name}.seen"],
+            sum(writer[f"{name}.{account}"] for account in accounts_of(name)),
+        )
+        for name in analyzed(writer)
+    ]
+
+
+def _without_a_worker(writer: Mapping[str, int]) -> list[_Line]:
+    """What is left to check of bytes when a worker died: its account died with it, but what the writers wrote for it
+    must be in the report all the same."""
+    return [
+        (
+            "bytes written = bytes in the report's runs + cut off for want of room",
+            writer["data_bytes"] + writer["skipped"], writer["run_bytes"] + writer["unwritten"],
+        ),
+        *_of_analyzers(writer),
+    ]  # fmt: skip
 
 
 def _at_the_end(worker: Mapping[str, int], writer: Mapping[str, int]) -> list[_Line]:
     """What holds when no stream is open: streams are counted when they are closed, their bytes when they come."""
-    compared = writer["duplicate"] + writer["conflicting"] + writer["uncompared"]
+    compared = writer["duplicate"] + writer["conflicting"] + writer["uncompared"] + worker.get("lost.overlap", 0)
     lines = [
         ("delivered = packets of all connections", worker["delivered"], worker["packets"]),
         (
@@ -110,8 +149,8 @@ def _at_the_end(worker: Mapping[str, int], writer: Mapping[str, int]) -> list[_L
     ]  # fmt: skip
     if not worker["moved_beyond"]:
         lines.append((
-            "bytes accepted = bytes written, or not for want of room",
-            worker["written"], writer["data_bytes"] + writer["skipped"],
+            "bytes accepted = bytes written, or not for want of room, or lost with a writer",
+            worker["written"], writer["data_bytes"] + writer["skipped"] + worker.get("lost.bytes", 0),
         ))  # fmt: skip
     return lines
 
@@ -143,18 +182,25 @@ def summary(
     capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], input_bytes: int
 ) -> dict[str, int]:
     """The counters that the terminal and the report show."""
+    lost = {
+        "lost_with_worker.packets": capture.get("lost.packets", 0),
+        "lost_with_writer.bytes": worker.get("lost.bytes", 0),
+        "lost_with_writer.streams": worker.get("lost.streams", 0),
+    }
+    lost = lost if "lost.packets" in capture or "lost.streams" in worker else {}
     told = {
         "packets": capture["read"],
-        "packets.tcp": worker["delivered"],
+        "packets.tcp": worker["delivered"] + capture.get("lost.done", 0),
         "packets.payload": worker["payload_segments"],
         "packets.merged": capture[f"reason.{Reason.FRAGMENT_MERGED.label}"],
         "connections": worker["connections"],
         "connections.payload": worker["connections_with_payload"],
-        "streams": worker["streams"],
+        "streams": writer["rows"] if lost else worker["streams"],
         "files": writer["files"],
         "bytes.input": input_bytes,
         "bytes.payload": worker["seen"],
-        "bytes.written": worker["written"] - writer["unwritten"],
+        "bytes.written": writer["run_bytes"] if lost else worker["written"] - writer["unwritten"],
+        **lost,
         **({"bytes.unwritten": unwritten} if (unwritten := writer["unwritten"] + writer["uncompared"]) else {}),
         "bytes.duplicate": writer["duplicate"],
         "bytes.conflicting": writer["conflicting"],

@@ -86,6 +86,7 @@ class Sender:
         self.socket = socket
         self.under_way = 0
         self.sent = 0  # messages; the number of the next one
+        self._over = False  # nobody takes anything any more
         self._sizes: deque[int] = deque()
 
     @property
@@ -99,6 +100,8 @@ class Sender:
 
     def send(self, frames: Sequence[Frame]) -> None:
         """Send a message; call it when ``ready``."""
+        if self._over:
+            return
         size = sum(map(len, frames))
         if size > MESSAGE_BYTES:
             raise ValueError(f"a message of {size} bytes is beyond the limit of {MESSAGE_BYTES}")
@@ -107,6 +110,13 @@ class Sender:
         self._sizes.append(size)
         self.under_way += size
 
+    def give_up(self) -> None:
+        """The other end is dead: nothing is under way any more, and what is sent goes nowhere."""
+        self._over = True
+        self.under_way = 0
+        self._sizes.clear()
+        self.socket.setsockopt(zmq.LINGER, 0)
+
     def take_credit(self) -> None:
         """Take in the credit that waits. LinkBroken: it is not for the message that is due."""
         while True:
@@ -114,6 +124,8 @@ class Sender:
                 credit = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            if self._over:
+                continue
             due = self.sent - len(self._sizes)
             if not self._sizes or credit != _numbered(due):
                 raise LinkBroken(f"credit for message {credit.hex()}, {due} of {self.sent} was due")

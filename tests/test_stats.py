@@ -97,7 +97,7 @@ def test_both_sides_are_told() -> None:
     """A line that does not hold says its two numbers."""
     counters = sound()
     counters[2]["rows"] = 76
-    assert broken(*counters) == ["streams opened = rows of the report: 77 is not 76"]
+    assert broken(*counters) == ["streams opened = rows of the report + lost with a writer: 77 is not 76"]
 
 
 def test_bytes_moved_beyond_the_limit_were_written_all_the_same() -> None:

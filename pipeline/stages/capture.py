@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +22,11 @@ from pipeline.memory import nothing_spooled
 from pipeline.reading import is_endless
 from pipeline.stages.binder import Teller
 from pipeline.stages.inhand import NO_HAND, Hand
+from pipeline.stages.losses import Losses
+from pipeline.stages.losses import number as number_of
 from pipeline.stages.pace import Pace
 from pipeline.stages.process import CUT, Outbox, targets
+from pipeline.stages.writer import ALL
 from pipeline.transport import Receiver, Sender, Wires
 from workers.wire import Note, encode_note, encode_packets
 
@@ -56,6 +60,15 @@ def capture_stage(
     aside = _aside(config, spool)
     releases = _Releases(config, wires, outbox, status, aside)
     capture = Capture(config, config.workers, spool, interfaces)
+
+    def lose(name: str) -> None:
+        if (n := number_of(name, "worker")) is not None:
+            senders[n].give_up()
+            releases.worker_lost(n)
+        elif (m := number_of(name, "writer")) is not None:
+            releases.writer_lost(m)
+
+    Losses(config, "capture", wires, outbox, lose)
     if is_endless(config):
         signal.signal(STOP, lambda *_: capture.stop())
     parts = Teller(config, "capture", wires, outbox)
@@ -98,7 +111,7 @@ def capture_stage(
     outbox.drain()
     if aside is not None:
         aside.close()
-    return {"counters": capture.counters(), "inputs": [describe(facts) for facts in capture.inputs]}
+    return {"counters": capture.counters() | releases.lost, "inputs": [describe(facts) for facts in capture.inputs]}
 
 
 def _keeping(config: Config, wires: Wires, outbox: Outbox) -> Keeping | None:
@@ -153,8 +166,9 @@ class _Open:
     """A batch that is under way."""
 
     dealt: Dealt
-    left: int  # releases to come
+    left: set[tuple[int, int]]  # of which worker and writer a release is to come
     size: int  # captured bytes
+    packets: tuple[int, ...]  # of each worker's share
     untaken: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -162,7 +176,11 @@ class _Releases:
     """Which batches are not written yet, and how far the run is."""
 
     def __init__(self, config: Config, wires: Wires, outbox: Outbox, status: Sender, aside: Aside | None) -> None:
-        self._each = sum(len(targets(n, config.workers, config.writers)) for n in range(config.workers))
+        self._each = {(n, m) for n in range(config.workers) for m in targets(n, config.workers, config.writers)}
+        self._dead: set[int] = set()  # workers
+        self._done: Counter[int] = Counter()  # packets of each worker's share, of batches that are written
+        self.lost: dict[str, int] = {}
+        """What is counted when a worker dies: packets that it had not done, and that it had."""
         self._open: dict[int, _Open] = {}  # in the order of their numbers
         self._outbox = outbox
         self._status = status
@@ -173,7 +191,7 @@ class _Releases:
         self._bytes = 0  # under way
         for m in range(config.writers):
             receiver = wires.receiver(f"releases-{m}")
-            outbox.waiter.watch(receiver, lambda receiver=receiver: self._take(receiver))  # type: ignore[misc]
+            outbox.waiter.watch(receiver, lambda receiver=receiver, m=m: self._take(receiver, m))  # type: ignore[misc]
 
     def expect(self, dealt: Dealt) -> None:
         """A batch is about to be sent; waits while too many are under way."""
@@ -181,9 +199,32 @@ class _Releases:
             self._outbox.waiter.wait()
         size = dealt.bytes_read - self._latest
         self._pace.sent(time.monotonic(), first=not self._open)
-        self._open[dealt.number] = _Open(dealt, self._each, size)
+        packets = tuple(len(part.packet) for part in dealt.parts)
+        self._open[dealt.number] = _Open(dealt, set(self._each), size, packets)
+        for n in self._dead:
+            self.lost["lost.packets"] += packets[n]
         self._latest = dealt.bytes_read
         self._bytes += size
+
+    def worker_lost(self, worker: int) -> None:
+        """What it had not done when it died is lost: its share of the batches that the writers do not have whole."""
+        self._dead.add(worker)
+        self._each = {(n, m) for n, m in self._each if n != worker}
+        lost = sum(batch.packets[worker] for batch in self._open.values() if any(n == worker for n, _ in batch.left))
+        self.lost["lost.packets"] = self.lost.get("lost.packets", 0) + lost
+        done = sum(batch.packets[worker] for batch in self._open.values()) - lost + self._done[worker]
+        self.lost["lost.done"] = self.lost.get("lost.done", 0) + done
+        self._without(lambda n, _: n == worker)
+
+    def writer_lost(self, writer: int) -> None:
+        """It releases nothing any more."""
+        self._each = {(n, m) for n, m in self._each if m != writer}
+        self._without(lambda _, m: m == writer)
+
+    def _without(self, dead: Callable[[int, int], bool]) -> None:
+        for batch in list(self._open.values()):
+            batch.left = {pair for pair in batch.left if not dead(*pair)}
+        self._settle()
 
     def count(self) -> int:
         """Batches under way."""
@@ -215,19 +256,28 @@ class _Releases:
         while self.wait_for_one():
             pass
 
-    def _take(self, receiver: Receiver) -> None:
+    def _take(self, receiver: Receiver, writer: int) -> None:
         message = receiver.take()
         if not isinstance(message, Note):
             return
         batch = self._open.get(message.facts["number"])
         if batch is None:
             return
-        batch.left -= 1
+        worker = message.facts["worker"]
+        batch.left -= {pair for pair in batch.left if pair[1] == writer and worker in {pair[0], ALL}}
         batch.untaken += message.facts.get("untaken", ())
         if batch.left:
             return
         if self._aside is None:
             self._close(batch)
+        else:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Close the batches that nobody has any more."""
+        if self._aside is None:
+            for batch in [each for each in self._open.values() if not each.left]:
+                self._close(batch)
         else:  # in their order
             for waiting in list(self._open.values()):
                 if waiting.left:
@@ -238,6 +288,8 @@ class _Releases:
     def _close(self, batch: _Open) -> None:
         """A batch is on disk."""
         del self._open[batch.dealt.number]
+        for n, packets in enumerate(batch.packets):
+            self._done[n] += packets
         batch.dealt.drop()
         now = time.monotonic()
         self._bytes -= batch.size

@@ -55,6 +55,9 @@ class Outbox:
             self.waiter.wait()
 
 
+LOST: Final = "lost"
+"""Kind of the note that a process is dead."""
+
 CUT: Final = "cut"
 """Kind of the note that stands on every link between what belongs to a part of the output and to the next one."""
 
@@ -67,35 +70,51 @@ class Inbox:
     """
 
     def __init__(self, receivers: list[Receiver]) -> None:
-        self._waiter = Waiter()
-        self._messages: deque[Message] = deque()
+        self.waiter = Waiter()
+        self.source = 0
+        """Which of the receivers the latest message came from."""
+        self._receivers = receivers
+        self._messages: deque[tuple[int, Message]] = deque()
         self._count = len(receivers)
         self._held: list[Receiver] = []
         for receiver in receivers:
             self._watch(receiver)
 
     def _watch(self, receiver: Receiver) -> None:
-        self._waiter.watch(receiver, lambda: self._take(receiver))
+        self.waiter.watch(receiver, lambda: self._hear(receiver))
 
-    def _take(self, receiver: Receiver) -> None:
+    def _hear(self, receiver: Receiver) -> None:
+        self._take(receiver)
+
+    def give_up(self, source: int) -> None:
+        """Whoever sends there is dead: what has come is still taken, and then its LOST stands in for its end."""
+        receiver = self._receivers[source]
+        while self._take(receiver):
+            pass
+        self.waiter.forget(receiver)
+        self._messages.append((source, Note(LOST, {})))
+
+    def _take(self, receiver: Receiver) -> bool:
         message = receiver.take()
         if message is None:
-            return
+            return False
         if isinstance(message, Note) and message.kind == CUT:
             self._held.append(receiver)
             if len(self._held) < self._count:
-                self._waiter.forget(receiver)
-                return
+                self.waiter.forget(receiver)
+                return True
             for each in self._held[:-1]:
                 self._watch(each)
             self._held.clear()
-        self._messages.append(message)
+        self._messages.append((self._receivers.index(receiver), message))
+        return True
 
     def next(self) -> Message:
         """The next message."""
         while not self._messages:
-            self._waiter.wait()
-        return self._messages.popleft()
+            self.waiter.wait()
+        self.source, message = self._messages.popleft()
+        return message
 
 
 def run_stage(name: str, folder: Path, stage: Stage, niceness: int = 0, writable: Sequence[Path] | None = None) -> int:

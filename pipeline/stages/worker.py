@@ -6,12 +6,15 @@ Invariant: every batch is answered to every such writer, were it with nothing, s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipeline.config import Config
 from pipeline.stages.binder import Teller
 from pipeline.stages.inhand import NO_HAND, Hand
+from pipeline.stages.losses import Losses, goes_on
+from pipeline.stages.losses import number as number_of
 from pipeline.stages.process import CUT, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
 from workers.contract import END_OF_INPUT, EventBatch, PacketBatch
@@ -32,12 +35,22 @@ def worker_stage(
         connections=config.flows is not None,
     )  # fmt: skip
 
+    told = Told() if goes_on(config) else None
+
     def say(events: EventBatch) -> None:
         for m, sender in senders.items():
-            for frames in encode_events(for_writer(events, m, config.writers)):
+            share = for_writer(events, m, config.writers)
+            if told is not None:
+                told.add(m, share)
+            for frames in encode_events(share):
                 outbox.put(sender, frames)
 
+    def lose(name: str) -> None:
+        if (m := number_of(name, "writer")) in senders:
+            senders[m].give_up()
+
     inbox = Inbox([receiver])
+    losses = Losses(config, f"worker-{number}", wires, outbox, lose, inbox)
     look = _watched(config, reassembler, status)
     parts = Teller(config, f"worker-{number}", wires, outbox)
     while True:
@@ -62,7 +75,29 @@ def worker_stage(
     parts.over()
     outbox.drain()
     hand.rest()
-    return {"counters": reassembler.totals()}
+    lost = {} if told is None else told.to({number_of(name, "writer") for name in losses.names})
+    return {"counters": reassembler.totals() | lost}
+
+
+class Told:
+    """What each writer was told to write, in case that it dies: nobody else knows then."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, Counter[str]] = defaultdict(Counter)
+
+    def add(self, writer: int, events: EventBatch) -> None:
+        """A writer's share of a batch."""
+        told = self._told[writer]
+        if events.data is not None:
+            told["lost.bytes"] += int(events.data.size.sum(dtype="int64"))
+        if events.overlaps is not None:
+            told["lost.overlap"] += int(events.overlaps.size.sum(dtype="int64"))
+        if events.opened is not None:
+            told["lost.streams"] += len(events.opened.stream)
+
+    def to(self, writers: Iterable[int | None]) -> Counter[str]:
+        """All that these were told."""
+        return sum((self._told[m] for m in writers if m is not None), Counter())
 
 
 def _watched(config: Config, reassembler: Reassembler, status: Sender) -> Callable[[PacketBatch], None]:

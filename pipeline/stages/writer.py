@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipeline.config import Config
 from pipeline.memory import Memory, allow_files, nothing_spooled
 from pipeline.stages.binder import Teller
 from pipeline.stages.inhand import NO_HAND, Hand
+from pipeline.stages.losses import Losses, goes_on
+from pipeline.stages.losses import number as number_of
 from pipeline.stages.process import CUT, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
 from pipeline.writer.writer import Writer
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
 
 _Apply: TypeAlias = Callable[[Happened], list[int]]
-"""Does what a message says; gives the batches that a worker's share is written of by now, once for each worker."""
+"""Does what a message says; gives the batches that its worker's share, with -c all of it, is written of by now."""
+
+ALL: Final = -1
+"""In place of a worker: what all of them said is written."""
 
 
 def import_all(config: Config) -> None:
@@ -58,11 +63,21 @@ def writer_stage(
     else:
         writer, apply = _plain(config, fragment, memory, _room(number, config, fragment, usage, outbox, status))
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
-    left = len(sources)
+    if goes_on(config):
+        writer.note_orphans()
+
+    def lose(name: str) -> None:
+        if (worker := number_of(name, "worker")) in sources:
+            inbox.give_up(sources.index(worker))
+        elif name == "capture":
+            release.give_up()
+
+    Losses(config, f"writer-{number}", wires, outbox, lose, inbox)
+    ended: set[int] = set()
     untaken: dict[int, list[tuple[int, int]]] = {}
     beat = _pulse(config, writer, status)
     parts = Teller(config, f"writer-{number}", wires, outbox)
-    while left:
+    while len(ended) < len(sources):
         message = inbox.next()
         beat()
         if isinstance(message, Happened):
@@ -70,14 +85,18 @@ def writer_stage(
             if message.events.untaken is not None:
                 untaken.setdefault(message.events.number, []).extend(untaken_in(message.events))
             for batch in apply(message):
-                facts = {"number": batch, "untaken": untaken.pop(batch, [])}
+                facts = {
+                    "number": batch,
+                    "untaken": untaken.pop(batch, []),
+                    "worker": ALL if config.console else sources[inbox.source],
+                }
                 outbox.put(release, encode_note(Note("release", facts)))
             hand.rest()
         elif isinstance(message, Note) and message.kind == CUT:
             writer.turn(message.facts["next"])
             parts.left(message.facts["folder"], {"counters": writer.counters})
         else:
-            left -= 1
+            ended.add(inbox.source)
     hand.take(END_OF_INPUT)
     writer.finish()
     parts.over()
@@ -133,7 +152,7 @@ def _printing(config: Config, fragment: Path, memory: Memory, workers: int) -> t
         for together in in_step.take(message):
             writer.apply_together(together)
             number = together[0].number
-            released += [number] * workers if number != END_OF_INPUT else []
+            released += [number] if number != END_OF_INPUT else []
         return released
 
     return writer, apply

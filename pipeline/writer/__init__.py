@@ -3,6 +3,7 @@
     writer            the order in which a batch's tables apply
     stream            one stream on its way to disk: its files, frontier, digest, conflicts
     payload           the bytes of a batch, gathered from where they were captured
+    orphans           streams whose worker died: what is known of them without it
     overlaps          where later bytes differ
     spans             which input each stretch of a stream came from
     closing           a stream's end: files complete, hash, record

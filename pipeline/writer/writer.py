@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pipeline.writer.analysis.analyses import Analyses
     from pipeline.writer.analysis.hosting import HostFor
     from pipeline.writer.appended import Appended
+    from pipeline.writer.orphans import Orphans
 
 _ROWS: Final = 4096  # rows formatted together
 
@@ -71,6 +72,7 @@ class Writer:
         self._tuples: dict[bytes, list[int]] = {}  # with -R: the connections of each so far, but one; the latest
         self.analyses = self._read_by(host) if config.protocols else None
         self._path = fragment
+        self._orphans: Orphans | None = None
         if config.part:
             self._enter(config.part)
 
@@ -93,6 +95,14 @@ class Writer:
         if payload is not None and events.overlaps is not None:
             self._compare(events.overlaps, payload)
         self._conclude(events)
+        if self._orphans is not None:
+            self._orphans.note(events)
+
+    def note_orphans(self) -> None:
+        """Be ready to close the streams of a worker that dies. To be called before any event."""
+        from pipeline.writer.orphans import Orphans
+
+        self._orphans = Orphans()
 
     def _take_in(self, events: EventBatch) -> Payload | None:
         """Streams that begin, and new bytes."""
@@ -169,7 +179,10 @@ class Writer:
             raise output_error("write to", self.folder.path / part, error) from error
 
     def finish(self) -> None:
-        """Every stream is closed: make the fragment final."""
+        """Every stream is closed, or its worker is dead: make the fragment final."""
+        if self._orphans is not None and (left := self._orphans.close_all()) is not None:
+            self._runs.update(left[1])
+            self._close(left[0])
         self._say_rows()
         if self._appended is not None:
             coarse = self._names.coarse

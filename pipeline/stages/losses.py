@@ -1,0 +1,57 @@
+"""Processes that died while a run went on: who hears of it, and what each does without them.
+
+Knows: how word of a death comes, that it comes once. Does not know: what a stage does without another one.
+Invariant: whoever waits, for credit or for input, hears it.
+
+Only where the input cannot be read again (live, piped, followed) does a run go on without a process, to its end:
+``orders-NAME`` is the coordinator's link to each process there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.config import Config
+from pipeline.reading import is_endless
+from pipeline.stages.process import LOST, Inbox, Outbox
+from pipeline.transport import Wires
+from workers.wire import Note
+
+
+def goes_on(config: Config) -> bool:
+    """Whether the run ends in order without a worker or a writer that died.
+
+    What has parts (--rotate) ends at once: the parts that are complete are whole, and the next run goes on behind them.
+    """
+    return is_endless(config) and not config.console and config.rotation is None and config.workers > 0
+
+
+class Losses:
+    """The dead, by name. ``told`` is called with each, while this process waits."""
+
+    def __init__(
+        self, config: Config, name: str, wires: Wires, outbox: Outbox, told: Callable[[str], None],
+        inbox: Inbox | None = None,
+    ) -> None:  # fmt: skip
+        """``inbox``: what this process waits for besides credit."""
+        self.names: set[str] = set()
+        self._told = told
+        if not goes_on(config):
+            return
+        receiver = self._receiver = wires.receiver(f"orders-{name}")
+        outbox.waiter.watch(receiver, self._hear)
+        if inbox is not None:
+            inbox.waiter.watch(receiver, self._hear)
+
+    def _hear(self) -> None:
+        while isinstance(message := self._receiver.take(), Note):
+            if message.kind == LOST:
+                name = str(message.facts["name"])
+                self.names.add(name)
+                self._told(name)
+
+
+def number(name: str, stage: str) -> int | None:
+    """Which worker or writer that is; None: another stage."""
+    kind, _, digits = name.partition("-")
+    return int(digits) if kind == stage else None

@@ -1,0 +1,204 @@
+"""A worker or a writer that dies while the input cannot be read again: the run ends in order, and claims no byte that
+is not there.
+
+Piped, which is what a live run is but for its source; and live.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.stages.inhand import FAULT
+from tests.bench.generate import generate
+from tests.build import Conversation, in_turns
+from tests.faults.killing import children, in_session
+from tests.faults.trials import BATCHES
+from tests.live.network import Network, capturing, settle
+from tests.runs import COMMAND, MARKER, REPORT, Finished, counters, environment, flows, report_of
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A capture of HTTP, some ten batches of 256 packets."""
+    path = tmp_path_factory.mktemp("web") / "web.pcap"
+    generate("web", 0.008, 5, path)
+    return path
+
+
+def piped(capture: Path, out: Path, temp: Path, fault: str = "", *more: str) -> Finished:
+    """A run on standard input, with a fault (see stages/inhand.py)."""
+    with capture.open("rb") as source, started(out, temp, source.fileno(), fault, *more) as process:
+        try:
+            _, err = process.communicate(timeout=30)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        assert in_session(process.pid) == []
+    return Finished(process.returncode, "", err)
+
+
+def started(out: Path, temp: Path, source: int, fault: str, *more: str) -> subprocess.Popen[str]:
+    shape = ["--workers", "2", "--writers", "2", *BATCHES]
+    return subprocess.Popen(
+        [*COMMAND, "-r", "-", "-o", str(out), "-md5", *shape, "--quiet", *more], stdin=source,
+        stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment(TMPDIR=str(temp), **{FAULT: fault}),
+    )  # fmt: skip
+
+
+def check_claims(out: Path, capture: Path | None = None) -> tuple[set[str], set[str]]:
+    """Every byte that the report claims is on disk, and was captured where it says. The files it names, and those of
+    them that are marked as lost."""
+    report = report_of(out)
+    source = b"" if capture is None else capture.read_bytes()
+    named, lost = set(), set()
+    for file, flow in flows(report):
+        data = (out / file.tags["filename"]).read_bytes()
+        assert (len(data), hashlib.md5(data).hexdigest()) == (int(file.tags["filesize"]), file.hashes["md5"])
+        for run in file.runs:
+            if "img_offset" in run and capture is not None:
+                at, place = int(run["file_offset"]), int(run["img_offset"])
+                assert data[at : at + 16][: int(run["len"])] == source[place : place + 16][: int(run["len"])]
+        named.add(file.tags["filename"])
+        if "lost" in flow["completeness"].split():
+            lost.add(file.tags["filename"])
+    return named, lost
+
+
+def streams(out: Path) -> set[str]:
+    return set(os.listdir(out)) - {REPORT, MARKER}
+
+
+@pytest.mark.parametrize("fault", ["worker-0@0", "worker-1@4", "worker-0@-1", "worker-1@3:raise"])
+def test_a_worker_that_dies_leaves_streams_that_are_marked(fault: str, web: Path, tmp_path: Path, temp: Path) -> None:
+    """Status 70; what was written is in the report, marked where the worker had it; its packets are counted as lost."""
+    done = piped(web, tmp_path / "out", temp, fault)
+    name = fault.partition("@")[0]
+    assert done.status == 70, done.err
+    assert done.err.startswith(f"warning: {name} "), done.err
+    assert f"error: {name} died\n" in done.err
+    assert list(temp.iterdir()) == []
+    named, lost = check_claims(tmp_path / "out", web)
+    assert named == streams(tmp_path / "out")
+    assert bool(lost) is not fault.endswith("@0")
+    told = counters(report_of(tmp_path / "out"))
+    assert told["packets"] == told["packets.tcp"] + told["lost_with_worker.packets"]
+    assert told["lost_with_worker.packets"] > 0 or fault.endswith("@-1")
+    assert told["bytes.written"] == sum((tmp_path / "out" / file).stat().st_size for file in named)
+
+
+@pytest.mark.parametrize("fault", ["writer-0@0", "writer-1@4", "writer-0@-1", "writer-1@3:raise"])
+def test_a_writer_that_dies_leaves_no_claim(fault: str, web: Path, tmp_path: Path, temp: Path) -> None:
+    """Status 70; the report is of the other writers' streams, counts the rest as lost, and the folder stays marked."""
+    done = piped(web, tmp_path / "out", temp, fault)
+    assert done.status == 70, done.err
+    assert list(temp.iterdir()) == []
+    named, lost = check_claims(tmp_path / "out", web)
+    assert lost == set()
+    assert named <= streams(tmp_path / "out")
+    assert MARKER in os.listdir(tmp_path / "out")
+    told = counters(report_of(tmp_path / "out"))
+    assert told["bytes.written"] == sum((tmp_path / "out" / file).stat().st_size for file in named)
+    assert told["streams"] == len(named)
+    if not fault.endswith("@0"):
+        assert told["lost_with_writer.bytes"] > 0
+        assert told["lost_with_writer.streams"] > 0
+
+
+def test_what_was_analyzed_of_a_lost_stream_is_told_as_cut(web: Path, tmp_path: Path, temp: Path) -> None:
+    """-a with a worker that dies: bodies end where the stream does, and the account still holds."""
+    done = piped(web, tmp_path / "out", temp, "worker-1@4", "-a")
+    assert done.status == 70, done.err
+    assert "error: worker-1 died\n" in done.err
+
+
+def kill_at_random(seed: int, name: str, web: Path, out: Path, temp: Path) -> None:
+    """End a stage of a piped run at a random moment; the rest of the input comes slowly behind that."""
+    rng, data = random.Random(f"{name} {seed}"), web.read_bytes()
+    reading, writing = os.pipe()
+    with started(out, temp, reading, "") as process:
+        os.close(reading)
+        try:
+            sent = rng.randrange(len(data) // 8, len(data) * 7 // 8)
+            os.write(writing, data[:64])
+            while len(pids := children(process.pid)) < 5:
+                time.sleep(0.002)
+            with os.fdopen(writing, "wb") as feed:
+                feed.write(data[64:sent])
+                feed.flush()
+                time.sleep(rng.uniform(0, 0.02))
+                names = ("capture", "worker-0", "worker-1", "writer-0", "writer-1")
+                os.kill(pids[names.index(name)], signal.SIGKILL)
+                time.sleep(0.05)
+                try:
+                    feed.write(data[sent:])
+                except BrokenPipeError:  # it has ended
+                    sent = 0
+        except BrokenPipeError:
+            pass
+        try:
+            _, err = process.communicate(timeout=30)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 70, err
+    check_claims(out, web)
+
+
+@pytest.mark.parametrize("name", ["worker-1", "writer-0"])
+def test_a_kill_at_a_random_moment(name: str, web: Path, tmp_path: Path, temp: Path) -> None:
+    """No report claims a byte that is not on disk, whenever a worker or a writer was killed."""
+    kill_at_random(0, name, web, tmp_path / "out", temp)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 51))
+@pytest.mark.parametrize("name", ["worker-1", "writer-0"])
+def test_a_kill_at_fifty_random_moments(name: str, seed: int, web: Path, tmp_path: Path, temp: Path) -> None:
+    """... at 50 of 50 points each."""
+    kill_at_random(seed, name, web, tmp_path / "out", temp)
+
+
+# --------------------------------------------------------------------------- live
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    made = Network(("a",))
+    yield made
+    made.close()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("victim", ["worker", "writer"])
+def test_a_live_run_ends_in_order_when_a_process_dies(victim: str, network: Network, tmp_path: Path) -> None:
+    """The capture ends, the others finish what they have, the report is true: status 70."""
+    rng = random.Random(1)
+    talks = [
+        Conversation(client=("10.0.0.1", 40_000 + n)).packets([(n % 2, rng.randbytes(4000)), (1 - n % 2, b"x" * 900)])
+        for n in range(40)
+    ]
+    with capturing(network, tmp_path / "out", "-i", "a1", "-md5", "--workers", "2", "--writers", "2") as run:
+        network.send(in_turns(*talks), "a0", folder=tmp_path)
+        settle(1.0)
+        os.kill(run.children[2 if victim == "worker" else 4], signal.SIGKILL)
+        status, err = run.ends()
+    assert status == 70, err
+    assert f"error: {victim}-1 died" in err, err
+    named, lost = check_claims(tmp_path / "out")
+    assert named
+    told = counters(report_of(tmp_path / "out"))
+    if victim == "worker":
+        assert lost
+        assert named == streams(tmp_path / "out")
+        assert told["received"] == told["packets"] + sum(n for name, n in told.items() if name.startswith("dropped."))
+    else:
+        assert told["lost_with_writer.streams"] > 0
