@@ -50,7 +50,7 @@ def test_what_is_compared_has_everything_in_it(alone: dict[str, bytes]) -> None:
         assert word in alone["report.xml"]
 
 
-@pytest.mark.parametrize(("workers", "writers"), crossed([(1, 1), (2, 2), (4, 1)], [1, 2, 4], [1, 2]))
+@pytest.mark.parametrize(("workers", "writers"), crossed([(1, 1), (2, 2), (4, 1)], [1, 2, 3, 4, 8], [1, 2]))
 def test_processes(
     workers: int, writers: int, rough_captures: list[Path], alone: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -146,7 +146,8 @@ def test_real_captures(name: str, tmp_path: Path) -> None:
         pytest.skip(str(error))
     shapes: dict[str, list[object]] = {
         "one": [0], "batches of 7": [0, "--batch-packets", 7], "batches of 1000": [0, "--batch-packets", 1000],
-        "two": [2, "--writers", 1, "--batch-packets", 100], "four": [4, "--writers", 2],
+        "two": [2, "--writers", 1, "--batch-packets", 100], "four": [4, "--writers", 2], "alone": [1], "three": [3],
+        "eight": [8],
     }  # fmt: skip
     first = None
     for shape, words in shapes.items():
