@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import re
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,9 +39,12 @@ TENTH = settings(max_examples=10_000, derandomize=False, database=None, deadline
 )
 def test_a_hundred_thousand_names(promise: Callable[[], None], number: int) -> None:
     """Of objects, of streams, and by formats, a tenth at a time: what is promised of names beside the code holds."""
-    again = types.FunctionType(promise.__code__, promise.__globals__, promise.__name__, None, promise.__closure__)
-    again.__dict__.update(promise.__dict__)  # so that the seed is not that of the promise everywhere else
-    seed(number)(TENTH(again))()
+    before = dict(vars(promise))  # the seed and the number of examples are not the promise's own
+    try:
+        seed(number)(TENTH(promise))()
+    finally:
+        vars(promise).clear()
+        vars(promise).update(before)
 
 
 @pytest.mark.slow
