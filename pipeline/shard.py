@@ -14,7 +14,19 @@ import numpy as np
 
 from pipeline.decode.kernels import Decoded
 from pipeline.source.records import Records
-from workers.contract import I64, KEY_WORDS, U8, U32, U64, Bools, Extents, Key, PacketBatch
+from workers.contract import (
+    FLOW_COLUMNS,
+    I64,
+    KEY_WORDS,
+    PACKET_COLUMNS,
+    U8,
+    U32,
+    U64,
+    Bools,
+    Extents,
+    Key,
+    PacketBatch,
+)
 from workers.limits import SECOND
 
 CLOCK_STEP_NS: Final = 60 * SECOND
@@ -178,10 +190,6 @@ def split(
     return [whole] if workers == 1 else _dealt(whole, workers)
 
 
-_FLOW_COLUMNS: Final = ("keys", "hashes", "shards")
-_PACKET_COLUMNS: Final = PacketBatch._fields[PacketBatch._fields.index("flow") :]
-
-
 def _dealt(whole: PacketBatch, workers: int) -> list[PacketBatch]:
     """The parts of a batch, each with its flows numbered anew; order within a part is kept."""
     worker = (whole.shards % np.int64(workers)).astype(np.uint8)
@@ -189,8 +197,8 @@ def _dealt(whole: PacketBatch, workers: int) -> list[PacketBatch]:
     rows, bounds = _by_worker(worker.take(whole.flow), workers)
     renumbered = np.empty(flows.size, np.uint32)
     renumbered[flows] = np.arange(flows.size) - flow_bounds[worker.take(flows)]
-    tables = {name: getattr(whole, name).take(flows, axis=0) for name in _FLOW_COLUMNS}
-    columns = {name: getattr(whole, name).take(rows) for name in _PACKET_COLUMNS}
+    tables = {name: getattr(whole, name).take(flows, axis=0) for name in FLOW_COLUMNS}
+    columns = {name: getattr(whole, name).take(rows) for name in PACKET_COLUMNS}
     columns["flow"] = renumbered.take(columns["flow"])
     batches = []
     for w in range(workers):

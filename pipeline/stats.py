@@ -216,6 +216,7 @@ def summary(
         "limit.hole_bytes": worker["limit.hole_bytes"],
         "limit.ranges": worker["limit.ranges"],
         "limit.connections": worker["limit.connections"],
+        "limit.half_open": worker["limit.half_open"],
         **{
             f"unprocessed.{reason.label}": capture[f"reason.{reason.label}"]
             for reason in Reason

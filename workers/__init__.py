@@ -14,7 +14,8 @@ outcome, never an exception. The same input gives the same events, however it wa
     direction.py    ... one direction of it: offsets, window, holes, frontier, -C
     overlap.py      who wins an overlap: policies as a table, the queue that they judge
     assembler.py    byte ranges of one direction; knows no TCP
-    table.py        key to connection, as columns that both paths read and write; expiry; limits
+    table.py        key to connection, as columns that both paths read and write; expiry
+    crowding.py     ... how many a virtual shard holds, and who makes room
     tracing.py      a reassembler that tells what it did with each packet (flowshard explain)
     analyzers/      what streams carry: protocols, content codings, form data; run by the writer stage
     seq.py          32-bit serial arithmetic, scalar and vector

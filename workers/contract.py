@@ -26,6 +26,7 @@ U8: TypeAlias = NDArray[np.uint8]
 U16: TypeAlias = NDArray[np.uint16]
 U32: TypeAlias = NDArray[np.uint32]
 U64: TypeAlias = NDArray[np.uint64]
+I16: TypeAlias = NDArray[np.int16]
 I64: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
@@ -118,6 +119,11 @@ class PacketBatch(NamedTuple):
     length: U32  # frame bytes on the wire
     clipped: U32  # frame bytes that the capture cut off
 
+
+FLOW_COLUMNS: Final = ("keys", "hashes", "shards")
+"""Of a PacketBatch, those of distinct flows."""
+PACKET_COLUMNS: Final = PacketBatch._fields[PacketBatch._fields.index("flow") :]
+"""... and those of packets."""
 
 NO_EXTENTS: Final = Extents(np.empty(0, np.uint64), np.empty(0, np.uint64))
 

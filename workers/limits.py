@@ -35,8 +35,11 @@ class Limits:
     pieces of segments are told apart beyond the frontier: what the lowest hold stays then, as below the
     frontier, and no data is given up; counted there too."""
     connections_per_shard: int = 16_384
-    """Connections that a virtual shard remembers (4 Mi in all). At the limit an eighth of them is
-    closed: half-open ones first, then closed ones, then the longest idle; counted ``limit.connections``."""
+    """Connections that a virtual shard remembers (4 Mi in all). At the limit so many are closed that an eighth is
+    free: half-open ones first, then closed ones, then the longest idle; counted ``limit.connections``."""
+    half_open_per_shard: int = 1_024
+    """... and how many of them with neither payload nor an answer (256 Ki in all, some 180 MiB): a flood of SYNs takes
+    no more. At the limit the half of them that waits longest is closed; counted ``limit.half_open``."""
     half_open_ns: int = 240 * SECOND
     """A connection with neither payload nor handshake is forgotten after this (2 MSL, RFC 9293 3.4.2)."""
     closed_ns: int = 240 * SECOND

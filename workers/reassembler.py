@@ -19,7 +19,20 @@ from workers import connection as cn
 from workers import direction as dr
 from workers import inorder
 from workers.connection import Connection, Verdict
-from workers.contract import END_OF_INPUT, I64, NO_EXTENTS, Bools, CloseReason, EventBatch, PacketBatch, Untaken
+from workers.contract import (
+    END_OF_INPUT,
+    FLOW_COLUMNS,
+    I64,
+    NO_EXTENTS,
+    PACKET_COLUMNS,
+    SHARDS,
+    Bools,
+    CloseReason,
+    EventBatch,
+    PacketBatch,
+    Untaken,
+)
+from workers.crowding import Crowding
 from workers.direction import Segment
 from workers.events import Events
 from workers.limits import Limits
@@ -46,9 +59,10 @@ class Reassembler:
         self.vector = vector
         self.untaken = untaken
         self.table = Table(limits, append=append, connections=connections)
+        self.crowding = Crowding(limits, self.table)
         self.counters: Counter[str] = Counter(
             dict.fromkeys(("delivered", "no_payload", "payload_segments", "moved_beyond", "limit.hole_bytes",
-                           "limit.ranges", "limit.connections"), 0)
+                           "limit.ranges", "limit.connections", "limit.half_open"), 0)
         )  # fmt: skip
         self._batches = 0
         self._clock = 0
@@ -84,7 +98,7 @@ class Reassembler:
         out = Events(END_OF_INPUT, NO_EXTENTS, self.counters)
         self.table.expire(self._clock, out)
         yield out.build()
-        rows = np.flatnonzero(self.table.live)
+        rows = self.table.live()
         for at in range(0, len(rows), _CLOSE_AT_ONCE):
             out = Events(END_OF_INPUT, NO_EXTENTS, self.counters)
             self.table.close(rows[at : at + _CLOSE_AT_ONCE], CloseReason.INPUT_END, out)
@@ -95,15 +109,30 @@ class Reassembler:
         return {**self.counters, **self.table.totals}
 
     def _judge(self, batch: PacketBatch, out: Events) -> None:
+        rest: PacketBatch | None = batch
+        while rest is not None and len(rest.packet):
+            rest = self._judge_some(rest, out)
+
+    def _judge_some(self, batch: PacketBatch, out: Events) -> PacketBatch | None:
+        """All of the batch, or what comes before shards have to make room in it; then what comes behind is returned."""
         table = self.table
         keys = key_bytes(batch.keys)
         rows = table.find(keys)
         odd: Bools = np.ones(len(keys), np.bool_)
         if self.vector:
             r, g, simple, settled = inorder.judge(batch, table, rows)
-            simple &= ~self._crowded(batch, rows)
+            crowded = self._crowded(batch, rows, simple)
+            if crowded.any():
+                plain = simple.copy()
+                if settled is not None:
+                    plain[g.flow[settled]] = False
+                cuts = self.crowding.cuts(batch, crowded, rows < 0, plain)
+                if cuts is not None:
+                    return self._cut(batch, cuts, out)
+                simple &= ~crowded
             fresh = np.flatnonzero(simple & (rows < 0))
             if len(fresh):
+                self.crowding.began(np.bincount(batch.shards[fresh], minlength=SHARDS))
                 rows[fresh] = table.add([keys[i] for i in fresh.tolist()], batch.keys[fresh], batch.shards[fresh])
             inorder.commit(batch, table, rows, r, g, simple, out)
             if settled is not None:
@@ -111,11 +140,30 @@ class Reassembler:
             odd = ~simple
         if odd.any():
             self._one_by_one(batch, keys, np.flatnonzero(odd[batch.flow]), out)
+        return None
 
-    def _crowded(self, batch: PacketBatch, rows: I64) -> Bools:
-        """Flows of shards that might pass their limit of connections within this batch."""
-        new = np.bincount(batch.shards[rows < 0], minlength=len(self.table.per_shard))
-        return (self.table.per_shard + new > self.limits.connections_per_shard)[batch.shards]
+    def _crowded(self, batch: PacketBatch, rows: I64, simple: Bools) -> Bools:
+        """Flows of shards that may have to make room for a connection within this batch."""
+        shards = batch.shards
+        beginning = np.bincount(shards[simple & (rows < 0)], minlength=SHARDS)
+        if not simple.all():  # of the others, each packet may begin one
+            packets = np.bincount(batch.flow, minlength=len(rows))
+            beginning = beginning + np.bincount(shards, np.where(simple, 0, packets), SHARDS).astype(np.int64)
+        return self.crowding.crowded(beginning)[shards]
+
+    def _cut(self, batch: PacketBatch, cuts: I64, out: Events) -> PacketBatch:
+        """Judge what comes before the cuts (256,) of the shards, and make room there; returns what comes behind."""
+        behind = np.arange(len(batch.packet)) >= cuts[batch.shards][batch.flow]
+        self._judge(_part(batch, ~behind), out)
+        shards = np.flatnonzero(cuts < len(batch.packet))
+        clocks = (batch.time + batch.lag)[cuts[shards]]
+        self._look(dict(zip(shards.tolist(), clocks.tolist(), strict=True)), out)
+        return _part(batch, behind)
+
+    def _look(self, clocks: dict[int, int], out: Events) -> None:
+        crowd, flood = self.crowding.look(clocks, out)
+        self.counters["limit.connections"] += crowd
+        self.counters["limit.half_open"] += flood
 
     # Segment by segment
 
@@ -199,15 +247,9 @@ class Reassembler:
         """A new connection whose first packet is ``segment``; makes room for it at the shard's limit."""
         flow = segment.flow
         shard = int(batch.shards[flow])
-        if self.table.per_shard[shard] >= self.limits.connections_per_shard:
-            for connection in loaded.values():
-                self.table.store(connection)
-            self.table.expire(segment.clock, out)  # else it would depend on the sweeps who is evicted
-            if self.table.per_shard[shard] >= self.limits.connections_per_shard:
-                self.counters["limit.connections"] += self.table.evict(shard, out)
-            gone = [f for f, connection in loaded.items() if self.table.index.get(keys[f]) != connection.index]
-            for f in gone:
-                del loaded[f]
+        if self.crowding.room[shard] <= 0:
+            self._make_room(shard, segment.clock, keys, loaded, out)
+        self.crowding.room[shard] -= 1
         [row] = self.table.add([keys[flow]], batch.keys[flow : flow + 1], batch.shards[flow : flow + 1]).tolist()
         self.table.rows[row] = (
             segment.packet,
@@ -220,6 +262,15 @@ class Reassembler:
             segment.side,
         )
         return self.table.load(row)
+
+    def _make_room(self, shard: int, clock: int, keys: list[bytes], loaded: dict[int, Connection], out: Events) -> None:
+        mine = [(flow, connection) for flow, connection in loaded.items() if connection.shard == shard]
+        for _, connection in mine:
+            self.table.store(connection)
+        self._look({shard: clock}, out)
+        for flow, connection in mine:
+            if self.table.index.get(keys[flow]) != connection.index:
+                del loaded[flow]
 
     def _replace(
         self, old: Connection, reason: CloseReason, batch: PacketBatch, keys: list[bytes], first: Segment,
@@ -238,3 +289,11 @@ def _segments(batch: PacketBatch, chosen: I64) -> Any:
     columns = (batch.flow, batch.packet, batch.time, clock, batch.seq, batch.ack, batch.flags, batch.side,
                batch.start, batch.size, batch.missing, batch.mac, batch.length, batch.clipped)  # fmt: skip
     return map(Segment._make, zip(*(column[chosen].tolist() for column in columns), strict=True))
+
+
+def _part(batch: PacketBatch, chosen: Bools) -> PacketBatch:
+    """Some rows of a batch, with the flows that are in them."""
+    flows, flow = np.unique(batch.flow[chosen], return_inverse=True)
+    columns = {name: getattr(batch, name)[chosen] for name in PACKET_COLUMNS}
+    tables = {name: getattr(batch, name)[flows] for name in FLOW_COLUMNS}
+    return batch._replace(**{**columns, **tables, "flow": flow.astype(np.uint32)})

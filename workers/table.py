@@ -1,7 +1,7 @@
 """All connections of one worker: key to connection, as columns; expiry and limits.
 
 Knows: which row holds which key, loading and storing of rows, when rows are forgotten.
-Does not know: how segments are judged.
+Does not know: how segments are judged, who has to make room (crowding.py).
 Invariant: what is forgotten, and when, depends on the packets and the limits alone: never on the
 number of workers, on batch sizes, or on when ``expire`` is called.
 
@@ -23,6 +23,7 @@ from workers import direction as dr
 from workers.connection import Connection
 from workers.contract import (
     BACK,
+    I16,
     I64,
     KEY_WORDS,
     SHARDS,
@@ -45,6 +46,7 @@ CONNECTION = np.dtype(list(cn.FIELDS))
 DIRECTION = np.dtype(list(dr.FIELDS))
 _SIDE_BYTES = np.dtype((np.void, DIRECTION.itemsize))
 NO_COUNTER = 0xFFFF_FFFF
+_FREE = -1
 _ROWS = 16_384  # at the start; rows that were never used cost address space only
 
 _COUNTS = ("packets", "length", "clipped", "seen")
@@ -75,7 +77,8 @@ class Table:
         self.rows: NDArray[Any] = np.zeros(_ROWS, CONNECTION)
         self.sides: NDArray[Any] = np.zeros(2 * _ROWS, DIRECTION)
         self.keys: U64 = np.zeros((_ROWS, KEY_WORDS), np.uint64)
-        self.live: Bools = np.zeros(_ROWS, np.bool_)
+        self.place: I16 = np.full(_ROWS, _FREE, np.int16)
+        """Of each row the shard of its connection, or _FREE. Apart from ``rows``: whole columns are searched for it."""
         self.index: dict[bytes, int] = {}
         self.details: dict[int, Detail] = {}
         self.pending: dict[int, Segment] = {}
@@ -84,9 +87,9 @@ class Table:
         self.ends: dict[tuple[bytes, int], int] = {}
         """Of each direction of a tuple, where its next stream begins in the file. Only with ``append``; as
         ``carried`` it grows with the tuples that carried payload, for their files are never forgotten."""
-        self.per_shard: I64 = np.zeros(SHARDS, np.int64)
         self.totals = dict.fromkeys(("connections", "connections_with_payload", "streams", *_SUMS), 0)
-        self._free: list[int] = list(range(_ROWS - 1, -1, -1))
+        self._free: list[int] = []  # rows that were used and are so no more
+        self._used = 0  # rows below were used
 
     # Rows
 
@@ -107,29 +110,36 @@ class Table:
     def add(self, keys: Sequence[bytes], words: U64, shards: U8) -> I64:
         """New empty rows for keys that have none."""
         count = len(keys)
-        while len(self._free) < count:
-            self._grow()
-        new = np.array([self._free.pop() for _ in range(count)], np.int64)
+        new = self._rows_for(count)
         self.index.update(zip(keys, new.tolist(), strict=True))
         self.keys[new] = words
-        self.live[new] = True
+        self.place[new] = shards
         self.rows[new] = np.zeros(1, CONNECTION)
         self.rows["shard"][new] = shards
         self.rows["counter"][new] = NO_COUNTER
         self.sides[2 * new] = np.zeros(1, DIRECTION)
         self.sides[2 * new + 1] = np.zeros(1, DIRECTION)
-        np.add.at(self.per_shard, shards, 1)
         return new
 
+    def _rows_for(self, count: int) -> I64:
+        """Rows that hold nothing, those that were used before first."""
+        again = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        first = self._used
+        self._used += count - len(again)
+        while self._used > len(self.rows):
+            self._grow()
+        return np.array([*again, *range(first, self._used)], np.int64)
+
     def _grow(self) -> None:
+        """Twice as many rows. Those that were never used take no memory: nothing is written there."""
         size = len(self.rows)
         old, self.rows = self.rows, np.zeros(2 * size, CONNECTION)
         self.rows.view(np.uint8)[: old.nbytes] = old.view(np.uint8)
         old, self.sides = self.sides, np.zeros(4 * size, DIRECTION)
         self.sides.view(np.uint8)[: old.nbytes] = old.view(np.uint8)
-        self.keys = np.concatenate([self.keys, np.zeros((size, KEY_WORDS), np.uint64)])
-        self.live = np.concatenate([self.live, np.zeros(size, np.bool_)])
-        self._free = [*range(2 * size - 1, size - 1, -1), *self._free]
+        words, self.keys = self.keys, np.zeros((2 * size, KEY_WORDS), np.uint64)
+        self.keys[:size] = words
+        self.place = np.concatenate([self.place, np.full(size, _FREE, np.int16)])
 
     def key_bytes(self, rows: I64) -> list[bytes]:
         """The keys of rows, as the index knows them."""
@@ -212,25 +222,32 @@ class Table:
         half: Bools = ((a | b) & dr.OPENED == 0) & (a & b & dr.SEEN == 0)
         return half
 
+    def live(self) -> I64:
+        """All rows that hold a connection."""
+        return np.flatnonzero(self.place != _FREE)
+
+    def of_shards(self, shards: I64) -> I64:
+        """Those of these virtual shards."""
+        if len(shards) == 1:
+            return np.flatnonzero(self.place == shards[0])
+        wanted = np.zeros(SHARDS + 1, np.bool_)  # the last is _FREE's
+        wanted[shards] = True
+        return np.flatnonzero(wanted[self.place])
+
     def expire(self, clock: int, out: Events) -> None:
         """Close what no packet at or after ``clock`` could belong to any more."""
-        rows = np.flatnonzero(self.live)
-        patience = self._patience(rows)
-        self.close(rows[self.rows["clock"][rows] + patience < clock], CloseReason.IDLE, out)
+        rows = self.live()
+        self.close(rows[self.due(rows) < clock], CloseReason.IDLE, out)
+
+    def due(self, rows: I64) -> I64:
+        """The packet clock after which each of these connections is forgotten."""
+        due: I64 = self.rows["clock"][rows] + self._patience(rows)
+        return due
 
     def _patience(self, rows: I64) -> I64:
         limits = self.limits
         half = np.where(self.half_open(rows), limits.half_open_ns, limits.idle_ns)
         return np.where(self.over(rows), limits.closed_ns, half)
-
-    def evict(self, shard: int, out: Events) -> int:
-        """Close an eighth of a shard's connections; return how many. Half-open, closed, longest idle first."""
-        rows = np.flatnonzero(self.live & (self.rows["shard"] == shard))
-        rank = np.where(self.half_open(rows), 0, np.where(self.over(rows), 1, 2))
-        order = np.lexsort((self.rows["ident"][rows], self.rows["clock"][rows], rank))
-        gone = rows[order[: max(1, self.limits.connections_per_shard // 8)]]
-        self.close(gone, CloseReason.EVICTED, out)
-        return len(gone)
 
     def close(self, rows: I64, reason: CloseReason, out: Events) -> None:
         """Say the final numbers of these connections and forget them.
@@ -333,14 +350,15 @@ class Table:
             totals[name] += int(self.sides[name][sides].sum())
 
     def _forget(self, rows: I64) -> None:
+        forget = self.index.__delitem__
         for key in self.key_bytes(rows):
-            del self.index[key]
-        for side in (2 * rows).tolist():
-            self.details.pop(side, None)
-            self.details.pop(side + 1, None)
-            self.pending.pop(side >> 1, None)
-        self.live[rows] = False
-        np.subtract.at(self.per_shard, self.rows["shard"][rows], 1)
+            forget(key)
+        if self.details or self.pending:
+            for side in (2 * rows).tolist():
+                self.details.pop(side, None)
+                self.details.pop(side + 1, None)
+                self.pending.pop(side >> 1, None)
+        self.place[rows] = _FREE
         self._free.extend(rows.tolist())
 
 
