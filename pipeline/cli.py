@@ -28,7 +28,9 @@ from pipeline.config import (
     DEFAULT_BATCH_PACKETS,
     DEFAULT_HASH_KEY,
     DEFAULT_SPOOL_BYTES,
+    LEAST_MEMORY,
     LEAST_SPOOL_BYTES,
+    MOST_MEMORY,
     MOST_PROCESSES,
     MOST_SPOOL_BYTES,
     STDIN,
@@ -46,7 +48,7 @@ from pipeline.inputs import Found, find_inputs
 from pipeline.live.asked import is_live, listing, with_live
 from pipeline.options import HelpAsked, read_options
 from pipeline.parts.asked import with_parts
-from workers.limits import Limits
+from workers.limits import Limits, within
 from workers.overlap import POLICIES
 
 if TYPE_CHECKING:
@@ -224,13 +226,17 @@ def _limits(options: argparse.Namespace) -> Limits:
                 raise UsageError(
                     f"{option}: nothing is decoded without -a or -e", f"add one of them, or leave {option} away"
                 )
-    return replace(
+    limits = replace(
         defaults,
         stream_bytes=_number(options, "max_bytes", 0, 1 << 62, "-C"),
         overlap=_overlap(options.overlap),
         decoded_bytes=defaults.decoded_bytes if decoded is None else byte_size("--max-decoded", decoded, 1, 1 << 40),
         decoded_ratio=defaults.decoded_ratio if ratio is None else ratio,
     )
+    if options.memory is None:
+        return limits
+    memory = byte_size("--memory", options.memory, LEAST_MEMORY, MOST_MEMORY)
+    return within(limits, memory, analyzed=options.analyze or bool(options.extract))
 
 
 def _with_output(options: argparse.Namespace, config: Config) -> Config:

@@ -28,6 +28,10 @@ DEFAULT_BATCH_PACKETS = 16_384
 DEFAULT_SPOOL_BYTES: Final = 128 << 20
 """For the bytes of inputs that cannot be mapped, between reading and disk."""
 
+LEAST_MEMORY: Final = 16 << 20
+MOST_MEMORY: Final = 1 << 40
+"""Of --memory."""
+
 LEAST_SPOOL_BYTES: Final = 32 << 20
 MOST_SPOOL_BYTES: Final = 1 << 40
 

@@ -272,6 +272,12 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"packets that travel together (default: {DEFAULT_BATCH_PACKETS})",
     )
+    add(
+        "--memory",
+        metavar="SIZE",
+        help="what connections, waiting segments, fragments and analyzers may take at most, at least 16M, beside some "
+        "30M a process; beyond it the oldest are closed, and counted (limit.*)",
+    )
     add("--spool-dir", metavar="DIR", help="where live, piped and compressed captures pass through (default: memory)")
     add(
         "--spool-size",

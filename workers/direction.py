@@ -166,6 +166,11 @@ class Direction:
         """The columns as they are."""
         return _columns(self)
 
+    @property
+    def further(self) -> int:
+        """How many ranges it has beyond the first."""
+        return max(0, len(self.detail.ranges.starts) - 1)
+
     # Sequence numbers
 
     def offset_of(self, seq: int) -> int:
@@ -274,31 +279,21 @@ class Direction:
             if top > low:
                 self._lay_out(low, top, limits, out)
                 self.written += top - low
-                out.row(
-                    "data",
-                    (
-                        self.stream,
-                        self.shard,
-                        low,
-                        place + low - start,
-                        top - low,
-                        segment.packet,
-                        segment.time,
-                    ),
-                )
+                row = self.stream, self.shard, low, place + low - start, top - low, segment.packet, segment.time
+                out.row("data", row)
                 told = top if low == told else told
         for low, high, wins in self._verdicts((start, end + segment.missing), new, old, limits, out):
             top = max(low, min(high, keep))
             self.beyond += high - top
             if top > low:
                 self.overlap += top - low
-                row = self.stream, self.shard, low, place + low - start, top - low, segment.packet, wins
-                out.row("overlaps", row)
+                judged = self.stream, self.shard, low, place + low - start, top - low, segment.packet, wins
+                out.row("overlaps", judged)
         self.next = ranges.reach(before)
         self.jumped |= min(self.next, keep) > told
         self._hold()
         if len(ranges) > limits.ranges_per_direction:
-            self._fold(keep, out)
+            self.fold(limits, out)
 
     def _verdicts(self, segment: Span, new: list[Span], old: list[Span], limits: Limits, out: Events) -> list[Verdict]:
         """Who wins the bytes that were there. ``self.next`` is the frontier as the segment found it."""
@@ -358,8 +353,9 @@ class Direction:
             self.jumped = True
         self._hold()
 
-    def _fold(self, keep: int, out: Events) -> None:
-        """Too many ranges: the lowest becomes final."""
+    def fold(self, limits: Limits, out: Events) -> None:
+        """Too many ranges: the lowest becomes final. Needs two."""
+        keep = 1 << 62 if limits.stream_bytes is None else self.origin + limits.stream_bytes
         self.give_up(self.detail.ranges.starts[1], GapReason.LIMIT, out)
         low, high, origin = self.detail.ranges.fold()
         out.counters["limit.ranges"] += 1

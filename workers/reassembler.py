@@ -206,7 +206,10 @@ class Reassembler:
             connection.take(held, limits, out)
         mine = connection.sides[segment.side]
         before = mine.written + mine.overlap + mine.beyond, mine.not_data, mine.refused
+        further = mine.further
         connection.take(segment, limits, out, stray=verdict is Verdict.STRAY)
+        if mine.further != further:
+            self._count_ranges(mine, mine.further - further, out)
         if self.untaken and segment.size > segment.missing and mine.written + mine.overlap + mine.beyond == before[0]:
             reason = Untaken.OUTSIDE_WINDOW
             if mine.not_data != before[1]:
@@ -216,6 +219,14 @@ class Reassembler:
             self._tell_untaken(connection, segment, reason, out)
         self._tell_opened(connection, segment, keys[segment.flow], out)
         return connection
+
+    def _count_ranges(self, mine: dr.Direction, more: int, out: Events) -> None:
+        """So many ranges more wait; where its shard has too many, the stream that added to them gives some up."""
+        held = self.table.ranges
+        held[mine.shard] += more
+        while held[mine.shard] > self.limits.ranges_per_shard and mine.further:
+            mine.fold(self.limits, out)
+            held[mine.shard] -= 1
 
     @staticmethod
     def _tell_untaken(connection: Connection, segment: Segment, reason: Untaken, out: Events) -> None:

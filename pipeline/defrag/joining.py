@@ -31,9 +31,6 @@ from workers.contract import I64, INPUT_SHIFT, MOST_INPUTS, U8, U64, Extents
 REBUILT: Final = MOST_INPUTS - 1
 """The input whose addresses rebuilt datagrams have. No run has so many inputs."""
 
-LIMITS: Final = (24 << 20, 8 << 20)
-"""Bytes of memory that waiting fragments take, outside and inside of tunnels."""
-
 _PLACES: Final = tuple(REBUILT << INPUT_SHIFT | part << INPUT_SHIFT - 2 for part in range(3))
 """The first addresses of datagrams rebuilt at either level, and of fragments that were given up."""
 
@@ -77,7 +74,8 @@ class Joining:
         self._keep = config.unprocessed is not None
         self._verify = config.verify_checksums
         self._ignore_vlan = config.ignore_vlan
-        self._tables = [Table(limit) for limit in LIMITS]
+        inside = config.limits.fragment_bytes // 4  # of tunnels
+        self._tables = [Table(config.limits.fragment_bytes - inside), Table(inside)]
         self._next = list(_PLACES)
         self._given_up: list[GivenUp] = []  # in this stretch
 

@@ -14,7 +14,6 @@ import pytest
 
 from pipeline.capture import Capture
 from pipeline.config import Config
-from pipeline.defrag import joining
 from pipeline.errors import OutputError
 from pipeline.memory import Memory, places
 from pipeline.spool.slabs import Spool
@@ -23,6 +22,7 @@ from tests.build import EPOCH_NS, Conversation, Packet, write_pcap
 from tests.defrag.fragmented import fragments4, fragments6, in_fragments
 from tests.runs import counters, differences, environment, flows, output, report_of, run_apart, run_here
 from tests.test_unprocessed import parse
+from workers.limits import Limits
 
 SECOND = 1_000_000_000
 TEXT = bytes(range(33, 127)) * 40
@@ -406,7 +406,7 @@ def test_a_run_without_fragments_needs_no_spool(tmp_path: Path) -> None:
 
 def test_a_limit_does_not_depend_on_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which fragments are given up for want of memory, and where -w has them, is the same for any batches."""
-    monkeypatch.setattr(joining, "LIMITS", (4000, 4000))
+    monkeypatch.setattr("pipeline.cli.Limits", lambda: Limits(fragment_bytes=8000))
     packets = traffic(2)[1]
     tunnelled = [Packet(each.time_ns, b.ethernet(gre(each.frame[14:]))) for each in packets if each.frame[12] == 8]
     packets = b.in_turns(packets, tunnelled)
