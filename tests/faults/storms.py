@@ -50,7 +50,8 @@ def packets(count: int, **columns: Any) -> Rows:
 
 def content(source: Any, port: Any, seq: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """The bytes that a sender has at these sequence numbers."""
-    mixed = np.uint64(2654435761) * (np.uint64(source) << np.uint64(16) | np.uint64(port)) + seq.astype(np.uint64)
+    source, port = (np.atleast_1d(np.asarray(each, np.uint64)) for each in (source, port))
+    mixed = np.uint64(2654435761) * (source << np.uint64(16) | port) + seq.astype(np.uint64)
     mixed = (mixed ^ mixed >> np.uint64(29)) * np.uint64(0xBF58476D1CE4E5B9)
     return (mixed >> np.uint64(56)).astype(np.uint8)
 
