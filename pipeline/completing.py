@@ -6,12 +6,14 @@ Invariant: the report is the last of them to appear.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.console import warning
 from pipeline.output import OBJECT_LINES, PACKET_MAP
 from pipeline.report.merge import merge
+from pipeline.report.reserve import release
 from workers.contract import U64
 
 
@@ -20,17 +22,29 @@ def complete(config: Config, fragments: Sequence[Path], head: bytes, tail: bytes
 
     Errors as of ``merge``.
     """
+    release(fragments[0].parent)
     if config.flows is not None:
         from pipeline.report.flows import flows_fragment, merge_flows
 
-        merge_flows([flows_fragment(fragment) for fragment in fragments], config.flows, plain)
+        lines = [flows_fragment(fragment) for fragment in fragments]
+        _beside(lines, config.flows, lambda: merge_flows(lines, config.flows or Path(), plain))
     if config.packet_map:
         from pipeline.report.packet_map import map_fragment, merge_maps
 
-        merge_maps([map_fragment(fragment) for fragment in fragments], config.output / PACKET_MAP)
+        maps, packet_map = [map_fragment(fragment) for fragment in fragments], config.output / PACKET_MAP
+        _beside(maps, packet_map, lambda: merge_maps(maps, packet_map))
     if config.extract:
-        from pipeline.report.objects import merge_objects
+        from pipeline.report.objects import merge_objects, objects_fragment
 
-        merge_objects(fragments, config.output / OBJECT_LINES, plain)
+        found, objects = [objects_fragment(fragment) for fragment in fragments], config.output / OBJECT_LINES
+        _beside(found, objects, lambda: merge_objects(fragments, objects, plain))
     if config.report is not None:
         merge(fragments, config.report, head, tail, plain)
+
+
+def _beside(fragments: Sequence[Path], out: Path, make: Callable[[], object]) -> None:
+    """Make one of the files that stand beside the report. If a writer could not write its share there is none."""
+    if all(fragment.exists() for fragment in fragments):
+        make()
+    else:
+        warning(f"there is no {out}: not all of it could be written", "the report is complete")

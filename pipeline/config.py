@@ -128,6 +128,7 @@ class Space:
     most: int | None  # --max-output: bytes of all parts in the output folder, or of the run that has none
     free: int | None  # --keep-free: bytes of its file system
     policy: WhenFull = "stop"
+    files: int | None = None  # --max-files: of all parts that this run makes
 
 
 @dataclass(frozen=True, slots=True)

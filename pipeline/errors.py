@@ -39,6 +39,14 @@ class OutputError(FlowshardError):
     """Output failed: permission, disk full, a folder that is in use."""
 
     status = 4
+    number = 0
+    """What the system calls it (errno); 0: it was not the system."""
+    written = 0
+    """Bytes that were written before it failed."""
+
+
+class NoMoreFiles(OutputError):
+    """As many files were made as --max-files allows."""
 
 
 class InternalError(FlowshardError):

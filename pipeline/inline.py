@@ -162,9 +162,9 @@ def _writer(config: Config, fragment: Path, memory: Memory, usage: Usage | None)
     if usage is not None:
         from pipeline.parts.room import Room
 
-        return Writer(config, fragment, memory, room=Room(config, fragment, usage, 0, warning))
+        return Writer(config, fragment, memory, room=Room(config, fragment, usage, 0, warning), tell=warning)
     if not config.console:
-        return Writer(config, fragment, memory)
+        return Writer(config, fragment, memory, tell=warning)
     from pipeline.writer.printing_writer import console_writer
 
     return console_writer(config, fragment, memory)

@@ -251,6 +251,7 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     )
     add("--max-output", metavar="SIZE", help="how many bytes of output may lie in DIR")
     add("--keep-free", metavar="SIZE", help="how many bytes of its file system are to stay free")
+    add("--max-files", metavar="N", help="how many files may be made of streams and of what is found in them")
     add(
         "--when-full",
         metavar="POLICY",

@@ -206,9 +206,9 @@ class OutputFolder:
 
     def finished(self) -> None:
         """The run ended well: nothing but its output stays, and a trace where no report tells of it. OutputError."""
+        self.abandon()  # there may be no space but that
         if self._config.report is None:
             self._write(self.path / TRACE, _TRACE_TEXT)
-        self.abandon()
         remove(self.path / MARKER)
 
     def abandon(self) -> None:

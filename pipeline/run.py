@@ -29,6 +29,7 @@ from pipeline.output import Output, open_output
 from pipeline.reading import UNKNOWN, is_endless, size_of
 from pipeline.remarks import after
 from pipeline.report.placing import beside, remove
+from pipeline.report.reserve import hold
 from pipeline.results import Results
 from pipeline.settle import rename_plain
 from pipeline.source.records import Fault
@@ -87,9 +88,10 @@ def run(config: Config) -> Outcome:
     for message, hint in after(config, {**counters, **_times(results)}, results.inputs, lambda: first_batch(config)):
         warning(message, hint)
     faults = _faults(config, results)
-    status = InternalError.status if results.lost else 3 if faults else 0
-    if results.lost:
-        error(f"{' and '.join(results.lost)} died", "the report says what was lost; what it claims is on disk")
+    lost, failed = results.lost, counters.get("write_errors")
+    status = InternalError.status if lost else 4 if failed else 3 if faults else 0
+    if lost:
+        error(f"{' and '.join(lost)} died", "the report says what was lost; what it claims is on disk")
     return Outcome(status, time.perf_counter() - begin, faults, counters, _inputs(config, results))
 
 
@@ -153,6 +155,7 @@ def _stages(config: Config, folder: Output, progress: Progress, sensor: Sensor |
     """Everything from the inputs to the fragments."""
     fragments = [folder.scratch / folder.part / f"fragment-{m}" for m in range(config.writers if config.workers else 1)]
     stream_folder = replace(config, output=folder.path)
+    _reserve(fragments)
     with _interrupts(config) as stopping, _hangups(config) as rotating:
         if not config.workers:
             from pipeline.inline import run_inline
@@ -167,8 +170,16 @@ def _stages(config: Config, folder: Output, progress: Progress, sensor: Sensor |
         def clear() -> None:
             _remove_unfinished(config)
             folder.restart()
+            _reserve(fragments)
 
         return run_until_done(stream_folder, once, clear), fragments
+
+
+def _reserve(fragments: Sequence[Path]) -> None:
+    """What the report needs is taken before anything else is written."""
+    from pipeline.report.fragments import files_made
+
+    hold(fragments[0].parent, [*map(files_made, fragments)])
 
 
 @contextmanager

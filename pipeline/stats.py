@@ -211,6 +211,7 @@ def summary(
         "gaps": writer["gaps"],
         "bytes.gaps": writer["gap_bytes"],
         "conflicts": writer["conflicts"],
+        **({"write_errors": failed} if (failed := writer["write_errors"]) else {}),
         "fragments.datagrams": capture["fragments.datagrams"],
         "fragments.conflicts": capture["fragments.conflicts"],
         "limit.hole_bytes": worker["limit.hole_bytes"],

@@ -296,17 +296,17 @@ def test_without_a_report_default_names_tell(tmp_path: Path) -> None:
 
 
 def test_a_failed_run_is_cleared_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up in the middle leaves a marker and pieces; --overwrite starts from nothing."""
+    """A disk that takes no report leaves a marker and pieces; --overwrite starts from nothing."""
     capture(tmp_path)
-    real, left = os.pwritev, [2]
+    real, left = os.writev, [2]  # the first call makes the marker
 
     def failing(*arguments: object) -> int:
         left[0] -= 1
-        if not left[0]:
+        if left[0] <= 0:
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(os, "pwritev", failing)
+    monkeypatch.setattr(os, "writev", failing)
     with pytest.raises(OutputError, match="No space left"):
         run(config(tmp_path))
     monkeypatch.undo()

@@ -374,3 +374,5 @@ class Completeness(IntFlag):
     CONFLICTS = 32
     DAMAGED = 64
     LOST = 128  # a process died
+    UNWRITTEN = 256  # a write failed
+    ABSENT = 512  # nothing of it could be written: it has no file

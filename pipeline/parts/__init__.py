@@ -1,6 +1,6 @@
 """A run of weeks: its output in parts, and limits on what it takes of a disk.
 
-    asked      the options: --rotate, --max-output, --keep-free, --when-full
+    asked      the options: --rotate, --max-output, --keep-free, --max-files, --when-full
     folders    folders of parts: their names, what marks them as ours, how one is removed
     cutting    when a part ends: after a time, at a size, on demand
     output     the output folder of such a run, before and after it

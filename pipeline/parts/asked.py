@@ -1,4 +1,4 @@
-"""What the options of a run in parts, and of limits on disk use, ask for.
+"""What the options of a run in parts, and of limits on disk use and on files, ask for.
 
 Knows: their meanings and bounds, what goes together. Does not know: parts, disks.
 Invariant: a run in parts has an input without an end, and nothing that is made once a run.
@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from pipeline.config import STDIN, Config, Rotation, Space, WhenFull, byte_size
+from pipeline.config import STDIN, Config, Rotation, Space, WhenFull, byte_size, whole_number
 from pipeline.errors import UsageError
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -84,7 +84,10 @@ def _check(options: argparse.Namespace, config: Config) -> None:
 def _space(options: argparse.Namespace, rotation: Rotation | None) -> Space | None:
     most = None if options.max_output is None else byte_size("--max-output", options.max_output, _LEAST, _MOST)
     free = None if options.keep_free is None else byte_size("--keep-free", options.keep_free, 1, _MOST)
+    files = None if options.max_files is None else whole_number("--max-files", options.max_files, 0, _MOST)
     if most is None and free is None:
+        if files is not None and options.when_full is None:
+            return Space(None, None, files=files)
         if options.when_full is not None:
             raise UsageError("--when-full: there is no limit to reach", "give --max-output or --keep-free")
         return None
@@ -92,5 +95,5 @@ def _space(options: argparse.Namespace, rotation: Rotation | None) -> Space | No
         if policy == (options.when_full or "stop"):
             if policy == "delete" and rotation is None:
                 raise UsageError("--when-full delete removes parts, and there are none", "add --rotate")
-            return Space(most, free, policy)
+            return Space(most, free, policy, files)
     raise UsageError(f"--when-full: unknown policy '{options.when_full}'", "--when-full takes stop or delete")

@@ -1,4 +1,4 @@
-"""What the writers may still write: --max-output, --keep-free, and the parts that are removed to make room.
+"""What the writers may still write: --max-output, --keep-free, --max-files; parts that are removed to make room.
 
 Knows: the limits, what all processes of the run have written, how much is free on the disk.
 Does not know: streams, what becomes of what has no room.
@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from pipeline.config import Config, Space
+from pipeline.errors import NoMoreFiles
 from pipeline.parts.folders import cost_of_all, is_complete, number_of, parts_in, remove_part
 from pipeline.report.placing import output_error
-from pipeline.tree import Tree
+from pipeline.tree import FILE_COSTS, Tree
 
 _LOOK: Final = 1.0  # seconds
 _PATIENCE: Final = 2.0
@@ -44,6 +45,8 @@ class Usage:
         self.binder = writers
         """The number of whoever makes reports; writers are those below."""
         self._counts = memoryview(mmap.mmap(-1, (writers + 2) * _WORD)).cast("q")  # each is written by one process
+        self.files = memoryview(mmap.mmap(-1, _WORD)).cast("q")
+        """How many there are; changed by one process at a time (``_alone``)."""
         self._held = memoryview(mmap.mmap(-1, writers * _WORD)).cast("q")  # so, too
         self.bound = number_of(config.part) - 1
         try:
@@ -110,6 +113,35 @@ class Room:
         self._usage.add(self._number, size)
         self._usage.hold(self._number, max(self._left, 0))
 
+    @contextmanager
+    def another_file(self) -> Iterator[None]:
+        """A file is made meanwhile. NoMoreFiles: there are as many as there may be."""
+        most = self._space.files
+        if most is not None:
+            with _alone(self._scratch):
+                if self._usage.files[0] >= most:
+                    raise NoMoreFiles(
+                        f"{most:,} files were made: what belongs into further ones is counted, not written",
+                        "--max-files says so; allow more, or leave it away",
+                    )
+                self._usage.files[0] += 1
+        try:
+            yield
+        except BaseException:
+            self._one_less()
+            raise
+        self.count(FILE_COSTS)
+
+    def no_more(self, size: int) -> None:
+        """A file of so many bytes was removed."""
+        self._one_less()
+        self.count(-size - FILE_COSTS)
+
+    def _one_less(self) -> None:
+        if self._space.files is not None:
+            with _alone(self._scratch):
+                self._usage.files[0] -= 1
+
     def _look(self, size: int) -> bool:
         left = self._free()
         if left < size and self._space.policy == "delete":
@@ -127,7 +159,7 @@ class Room:
 
     def _free(self) -> int:
         """Bytes up to the limit that is nearest."""
-        lefts = []
+        lefts = [1 << 62]
         if self._space.most is not None:
             lefts.append(self._space.most - self._usage.total())
         if self._space.free is not None:

@@ -4,6 +4,7 @@
     rows.py       StreamRecord to <fileobject>, many at a time
     derived.py    DerivedRecord to <fileobject>: bodies, objects, header blocks
     placing.py    files that only we could have made, placed by rename
+    reserve.py    space that is taken before it is needed
     fragments.py  the rows of one writer on disk, with an index of them
     merge.py      fragments to one report in the order of stream ids, in bounded memory
     document.py   what stands before and behind the rows

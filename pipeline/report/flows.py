@@ -91,7 +91,7 @@ class Flows:
         """A stream was closed; its connection's row will come, perhaps some messages later."""
         suffix, parts, md5 = record.suffix, record.parts, record.md5
         text = _FILES % (
-            _name(record.filename, record) if suffix else quoted(record.filename),
+            "null" if record.flags & Completeness.ABSENT else _name(record.filename, record),
             ",".join([_name(part.filename, record) for part in parts]) if parts else "",
             record.written, record.gap_bytes, f'"{md5}"' if md5 else "null", len(record.conflicts),
         )  # fmt: skip

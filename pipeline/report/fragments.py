@@ -3,7 +3,8 @@
 Knows: the two files, ``NAME`` (the rows, one behind the other) and ``NAME.index``.
 Does not know: what a row says, or the order that the report wants.
 Invariant: a fragment has its index under its final name only when all of it is written, so what a
-process left half done cannot be merged.
+process left half done cannot be merged. Rows that a full disk does not take wait in memory, and are
+written when it takes them; space for as many as are known to come is taken ahead (reserve.py).
 
 A stream has its own row, serial 0, and one for each file that was derived from it, serials 1, 2, 3. These
 are made while the stream goes on, so they may have to be taken back: an entry of the index with the serial
@@ -13,6 +14,7 @@ VOID says that all of the stream's derived rows in front of it do not count.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -23,7 +25,8 @@ from typing import Any, Final, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from pipeline.report.placing import create, output_error, place, remove, write_all
+from pipeline.report.placing import output_error, place, remove
+from pipeline.report.reserve import ahead, make
 
 INDEX: Final = np.dtype(
     [("stream", "<u8"), ("offset", "<u8"), ("length", "<u8"), ("name", "<u8"), ("serial", "<u4")]
@@ -39,6 +42,18 @@ VOID: Final = 0xFFFF_FFFF
 
 _BUFFER = 1 << 20  # rows gathered before they are written: a system call a MiB is no longer seen
 
+
+_ROW: Final = 1536
+"""Bytes that a row takes, and some more: 1,000 with times, MAC addresses and the like, 1,300 with a conflict."""
+
+_AHEAD: Final = 512 << 10
+"""Bytes for which space is taken at a time: those of two writers are the 1 MiB that a run begins with."""
+
+_AGAIN: Final = 64 << 10
+"""... it is asked for again when so many more are wanted."""
+
+_MOST_HELD: Final = 256 << 20
+"""Bytes that wait in memory when the disk takes none: the rows of 200,000 streams."""
 
 _BUNCH: Final = 512  # rows of derived files made together: of few, each takes three times as long
 
@@ -57,6 +72,12 @@ Make: TypeAlias = Callable[[list[Any]], tuple[Sequence[bytes], Sequence[int]]]
 """Rows of derived files, and their names as ``FragmentWriter.add`` has them."""
 
 
+def files_made(fragment: Path) -> tuple[Path, Path]:
+    """What a fragment's files are called until they are complete."""
+    made = fragment.with_name(fragment.name + ".part")
+    return made, index_path(made)
+
+
 def index_path(fragment: Path) -> Path:
     """Where the index of a fragment lies."""
     return fragment.with_name(fragment.name + ".index")
@@ -69,7 +90,7 @@ def name_key(name: str) -> int:
 
 
 class FragmentWriter:
-    """Appends rows as streams end. After an OutputError only ``abandon`` is of use.
+    """Appends rows as streams end. After an OutputError only ``abandon`` is of use, but see ``add``.
 
     With ``with``: ``close`` at a good end, ``abandon`` at a bad one.
     """
@@ -85,17 +106,27 @@ class FragmentWriter:
 
     def _begin(self, path: Path) -> None:
         self._path = path
-        self._made = path.with_name(path.name + ".part")
-        self._index_made = index_path(self._made)
-        self._end = 0  # of the rows written
-        self._file = create(self._made)
+        self._made, self._index_made = files_made(path)
+        self._end = 0  # of the rows that are counted
+        self._backlogs: tuple[_Backlog, ...] = ()
+        self._file = make(self._made)
         try:
-            self._index = create(self._index_made)
+            self._index = make(self._index_made)
         except BaseException:
             os.close(self._file)
             remove(self._made)
             raise
         self._open = [self._file, self._index]
+        try:
+            self._backlogs = _Backlog(self._file), _Backlog(self._index)
+        except OSError as error:
+            raise output_error("look at", self._made, error) from error
+
+    def reserve(self, rows: int) -> None:
+        """So many more rows will come: take space for them, if there is any."""
+        rows += len(self._later) + len(self._columns["stream"])
+        for backlog, size in zip(self._backlogs, (_ROW, INDEX.itemsize), strict=True):
+            backlog.reserve(rows * size)
 
     def add(
         self,
@@ -106,6 +137,7 @@ class FragmentWriter:
     ) -> None:
         """Appends a row of each stream. ``names`` are name_keys; without them all names are final.
 
+        OutputError: so many wait that there is no memory for them, and the disk does not take them.
         A row made with a suffix must have one, MARKED if its serial is not 0: merge looks for marks in such
         rows only. Without ``serials`` all rows are their streams' own.
         """
@@ -117,8 +149,14 @@ class FragmentWriter:
         columns["serial"].extend(serials if serials is not None else repeat(0, count))
         self._rows.extend(rows)
         self._waiting += sum(lengths)
+        self._backlogs[0].reserve(self._waiting)
         if self._waiting >= _BUFFER:
             self._flush()
+
+    @property
+    def behind(self) -> bool:
+        """Rows wait in memory, since the disk does not take them."""
+        return any(backlog.waits for backlog in self._backlogs)
 
     def add_later(self, records: Sequence[Derived], make: Make) -> None:
         """Appends rows of derived files that are made of these records, when there are so many that it is cheap, by
@@ -145,6 +183,8 @@ class FragmentWriter:
         self._make_rows()
         self._flush()
         try:
+            for backlog in self._backlogs:
+                backlog.end()
             self._close_files()
         except OSError as error:  # a file system that writes late may say only now that it is full
             raise output_error("write", self._path, error) from error
@@ -189,9 +229,10 @@ class FragmentWriter:
         lengths = entries["length"]
         ends = np.cumsum(lengths) + np.uint64(self._end)
         entries["offset"] = ends - lengths
+        rows, index = self._backlogs
         try:
-            write_all(self._file, [b"".join(self._rows)])
-            write_all(self._index, [entries.tobytes()])
+            rows.add(b"".join(self._rows))
+            index.add(entries.tobytes())
         except OSError as error:
             raise output_error("write", self._path, error) from error
         self._rows.clear()
@@ -201,3 +242,55 @@ class FragmentWriter:
     def _close_files(self) -> None:
         while self._open:
             os.close(self._open.pop())
+
+
+class _Backlog:
+    """The end of a file that only grows: what could not be written yet, and space ahead."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waiting: deque[bytes] = deque()
+        self._held = 0  # bytes waiting
+        self._end = 0  # of what is written
+        self._taken = os.fstat(descriptor).st_size  # bytes of the file, zeros at its end
+        self._next = 0  # take no more before so much is wanted
+
+    def reserve(self, size: int) -> None:
+        """Take space for so many bytes behind all there is, if that is easily had."""
+        wanted = self._end + self._held + size
+        if wanted > max(self._taken, self._next):
+            least = wanted - self._taken
+            self._taken += ahead(self._descriptor, self._taken, max(least, _AHEAD), least)
+            self._next = wanted + _AGAIN
+
+    @property
+    def waits(self) -> bool:
+        """Something could not be written yet."""
+        return bool(self._waiting)
+
+    def add(self, data: bytes) -> None:
+        """Write it behind all there is, now or later. OSError: later, and too much waits."""
+        if data:
+            self._waiting.append(data)
+            self._held += len(data)
+        try:
+            self._write()
+        except OSError:
+            if self._held > _MOST_HELD:
+                raise
+
+    def _write(self) -> None:
+        while self._waiting:
+            data = memoryview(self._waiting[0])
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self._descriptor, data[done:], self._end + done)
+            self._end += done
+            self._held -= done
+            self._waiting.popleft()
+
+    def end(self) -> None:
+        """Write what waits, and give back what is not needed. OSError."""
+        self._write()
+        if self._taken > self._end:
+            os.ftruncate(self._descriptor, self._end)

@@ -11,6 +11,8 @@ the end the lowest stream of each name gets ``NAME``: ``plain_streams`` says whi
 the files, and ``merge`` makes the rows agree, those of the stream's derived files with it.
 """
 
+import errno
+import gc
 import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,15 +22,16 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InternalError
+from pipeline.errors import InternalError, OutputError
 from pipeline.report.fragments import INDEX, VOID, index_path
-from pipeline.report.placing import write_all, written
+from pipeline.report.placing import output_error, remove, write_all, written
 from pipeline.report.rows import settle_name
 from workers.contract import U16, U32, U64, Bools
 
 Settle: TypeAlias = Callable[[bytes, bool], bytes]
 """Makes the names in a row final: the row, and whether the names of its stream are plain."""
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PIECES = 1024  # of one writev: IOV_MAX on Linux
 _COPIED = 1 << 18  # bytes of rows held at a time because their names are settled
 
@@ -100,14 +103,37 @@ def merge(
     """Makes the report ``out`` and returns how many rows it has.
 
     A plain file of that name is replaced at the end, and stays as it was on failure; whether it may be
-    replaced is for the caller to say. ``plain`` are the streams whose files have their plain names; None:
+    replaced is for the caller to say. Where the disk is full the fragments go first. ``plain`` are the
+    streams whose files have their plain names; None:
     as ``plain_streams`` says.
     Raises OutputError (disk full, permission, ``out`` is a link or a device), InternalError for fragments.
     """
     index = read_index(fragments)
+    chosen = plain_streams(index) if plain is None else plain
+    try:
+        with written(out) as descriptor:
+            write_rows(descriptor, fragments, index, chosen, head, tail, settle)
+        return len(index.stream)
+    except OutputError as error:
+        if error.number not in _FULL:
+            raise
+    views = _taken_in(fragments)  # out here, where no traceback keeps them mapped, and so their space in use
     with written(out) as descriptor:
-        write_rows(descriptor, fragments, index, plain, head, tail, settle)
+        _write_rows(descriptor, views, index, chosen, head, tail, settle)
     return len(index.stream)
+
+
+def _taken_in(fragments: Sequence[Path]) -> list[memoryview]:
+    """The rows of fragments, in memory: their space is needed for what is made of them. OutputError."""
+    try:
+        views = [memoryview(fragment.read_bytes()) for fragment in fragments]
+    except OSError as error:
+        raise output_error("read", fragments[0], error) from error
+    for fragment in fragments:
+        remove(fragment)
+        remove(index_path(fragment))
+    gc.collect()
+    return views
 
 
 def write_rows(
@@ -121,7 +147,12 @@ def write_rows(
 ) -> None:
     """Head, rows and tail to an open file, or a pipe. Raises OSError."""
     chosen = plain_streams(index) if plain is None else plain
-    views = [_mapped(fragment) for fragment in fragments]
+    _write_rows(descriptor, [_mapped(fragment) for fragment in fragments], index, chosen, head, tail, settle)
+
+
+def _write_rows(
+    descriptor: int, views: list[memoryview], index: Index, chosen: U64, head: bytes, tail: bytes, settle: Settle
+) -> None:
     write_all(descriptor, [head])
     for pieces in _pieces(index, views, np.isin(index.stream, chosen), settle):
         write_all(descriptor, pieces)

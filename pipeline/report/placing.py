@@ -36,7 +36,9 @@ _HINTS = {
 
 def output_error(action: str, path: Path | str, error: OSError) -> OutputError:
     """ "cannot write X: No space left on device", with the hint that fits."""
-    return OutputError(f"cannot {action} {path}: {error.strerror or error}", _HINTS.get(error.errno or 0))
+    failure = OutputError(f"cannot {action} {path}: {error.strerror or error}", _HINTS.get(error.errno or 0))
+    failure.number = error.errno or 0
+    return failure
 
 
 def check_target(path: Path) -> None:

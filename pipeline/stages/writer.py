@@ -18,6 +18,7 @@ from pipeline.stages.losses import Losses, goes_on
 from pipeline.stages.losses import number as number_of
 from pipeline.stages.process import CUT, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
+from pipeline.writer.failures import Tell
 from pipeline.writer.writer import Writer
 from workers.contract import END_OF_INPUT
 from workers.events import untaken_in
@@ -61,7 +62,8 @@ def writer_stage(
     if config.console:
         writer, apply = _printing(config, fragment, memory, len(sources))
     else:
-        writer, apply = _plain(config, fragment, memory, _room(number, config, fragment, usage, outbox, status))
+        tell = _teller(outbox, status)
+        writer, apply = _plain(config, fragment, memory, _room(number, config, fragment, usage, tell), tell)
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
     if goes_on(config):
         writer.note_orphans()
@@ -114,23 +116,27 @@ def _pulse(config: Config, writer: Writer, status: Sender) -> Callable[[], None]
     return Pulse(lambda: of_writer(writer), to_coordinator(status)).beat
 
 
-def _room(
-    number: int, config: Config, fragment: Path, usage: Usage | None, outbox: Outbox, status: Sender
-) -> Room | None:
+def _teller(outbox: Outbox, status: Sender) -> Tell:
+    """Says something to whoever watches the run."""
+
+    def tell(message: str, hint: str) -> None:
+        outbox.put(status, encode_note(Note("remark", {"message": message, "hint": hint})))
+
+    return tell
+
+
+def _room(number: int, config: Config, fragment: Path, usage: Usage | None, tell: Tell) -> Room | None:
     """What this writer may write; None: it need not ask."""
     if usage is None:
         return None
     from pipeline.parts.room import Room
 
-    def tell(message: str, hint: str) -> None:
-        outbox.put(status, encode_note(Note("remark", {"message": message, "hint": hint})))
-
     return Room(config, fragment, usage, number, tell)
 
 
-def _plain(config: Config, fragment: Path, memory: Memory, room: Room | None) -> tuple[Writer, _Apply]:
+def _plain(config: Config, fragment: Path, memory: Memory, room: Room | None, tell: Tell) -> tuple[Writer, _Apply]:
     """Events are applied as they come."""
-    writer = Writer(config, fragment, memory, room=room)
+    writer = Writer(config, fragment, memory, room=room, tell=tell)
 
     def apply(message: Happened) -> list[int]:
         writer.apply(message.events)

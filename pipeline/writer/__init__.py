@@ -4,9 +4,11 @@
     stream            one stream on its way to disk: its files, frontier, digest, conflicts
     payload           the bytes of a batch, gathered from where they were captured
     orphans           streams whose worker died: what is known of them without it
-    overlaps          where later bytes differ
+    overlaps          where later bytes differ; comparing: with what is on disk
+    failures          what the disk refuses: counted, told now and then
     spans             which input each stretch of a stream came from
     closing           a stream's end: files complete, hash, record
+    besides           what is made beside them, if it is wanted
     appended          files that several connections share (-R)
     beside            what stands beside the report
     analysis/         what protocols make of streams; findings/: what becomes of that

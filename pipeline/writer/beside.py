@@ -2,14 +2,19 @@
 
 Knows: which of them are wanted, where their fragments lie. Does not know: what they say.
 Invariant: one that is not wanted is not imported; all of them turn to the next part of the output, and end, together.
+One that could not be written is left out: there is none then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.config import Config
+from pipeline.errors import OutputError
+from pipeline.writer.folder import Folder
 
 if TYPE_CHECKING:
     from pipeline.report.flows import Flows
@@ -17,11 +22,15 @@ if TYPE_CHECKING:
     from pipeline.report.packet_map import MapFragment
 
 
-class Beside:
-    """One writer's; None: it is not wanted."""
+_NAMES: Final = ("flows", "map", "objects")
 
-    def __init__(self, config: Config, fragment: Path) -> None:
-        """``fragment``: the writer's, beside which they lie. OutputError."""
+
+class Beside:
+    """One writer's; None: it is not wanted, or could not be written."""
+
+    def __init__(self, config: Config, fragment: Path, folder: Folder) -> None:
+        """``fragment``: the writer's, beside which they lie; ``folder`` hears of failures. OutputError."""
+        self._folder = folder
         self.flows: Flows | None = None
         self.map: MapFragment | None = None
         self.objects: ObjectLines | None = None
@@ -52,7 +61,19 @@ class Beside:
             self.objects.turn(fragment)
 
     def close(self) -> None:
-        """These are final. OutputError."""
-        for each in (self.flows, self.map, self.objects):
+        """These are final. OutputError: the run is to end of it."""
+        for name in _NAMES:
+            each = getattr(self, name)
             if each is not None:
-                each.close()
+                with self.tried(name):
+                    each.close()
+
+    @contextmanager
+    def tried(self, name: str) -> Iterator[None]:
+        """What is done to one of them, which goes if that fails. OutputError: the run is to end of it."""
+        try:
+            yield
+        except OutputError as error:
+            self._folder.failures.took(error)
+            getattr(self, name).abandon()
+            setattr(self, name, None)

@@ -1,7 +1,8 @@
 """A stream's end: its files made complete, its hash, its record for the report.
 
 Knows: what a finished file must look like. Does not know: how events arrive.
-Invariant: a record's sizes, runs and digests are those of the files on disk.
+Invariant: a record's sizes, runs and digests are those of the files on disk. A disk that fails makes a stream shorter,
+or leaves it without a file, and the record says so.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from pipeline.errors import OutputError
 from pipeline.report.rows import Conflict, Part, Run, StreamRecord
+from pipeline.writer.failures import FAILED
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.spans import by_input
-from pipeline.writer.stream import Stream
+from pipeline.writer.stream import NO_CAP, Stream
 from workers.contract import Completeness
 
 new_record: Final = tuple.__new__  # a third of what the class's own constructor takes, for 38 fields
@@ -35,6 +38,7 @@ def new_counters() -> dict[str, int]:
         "skipped",  # bytes that were to be written, and there was no room (room.py)
         "unwritten",  # accepted bytes that no file has because of that
         "uncompared",  # overlapping ones that could not be compared with them
+        FAILED,  # what the system refused (failures.py)
     )
     return dict.fromkeys(names, 0)
 
@@ -52,7 +56,12 @@ def hash_up_to(stream: Stream, offset: int, folder: Folder) -> None:
         return
     while stream.frontier < offset:
         size = min(_READ, offset - stream.frontier)
-        block = folder.read(stream.file, size, stream.frontier - stream.origin)
+        try:
+            block = folder.read(stream.file, size, stream.frontier - stream.origin)
+        except OutputError as error:
+            folder.failures.took(error)
+            stream.stale = True
+            return
         if not block:
             return
         stream.digest.update(block)
@@ -66,26 +75,19 @@ def close_stream(
     """Complete the files; ``row`` is a row of Closed, ``runs`` are its stream's, without the first columns.
 
     ``shared``: another stream may go on in them (appended.py, which also counts them). The record is that of
-    the stream all the same: its size, its runs, the parts that hold some of it.
+    the stream all the same: its size, its runs, the parts that hold some of it. OutputError, and nothing is counted:
+    the files are not what the row says.
     """
     (number, _, origin, end, written, seen, overlap, beyond, outside, not_data, refused, first, last, packets,
      length, clipped, disorder, flags, reason) = row  # fmt: skip
     size = end - origin
     runs = _runs(stream, origin, runs)
     present = sum([run[1] for run in runs])
-    file = stream.file
-    parts: Sequence[Part] = ()
-    first_size = size
-    if stream.parted:
-        first_size, md5, parts = _close_parts(stream, end, folder)
-    else:
-        if present != size or stream.stale or not file.made:
-            folder.cut(file, stream.base + size)  # a hole at its end, or less where the limit moved down
-        md5 = _digest(stream, end, folder) if stream.digest is not None else None
-    if not shared:
-        folder.finish(file, last)
-        for _, part in stream.parted:
-            folder.finish(part, last)
+    file, absent = stream.file, flags & Completeness.ABSENT
+    first_size, md5, parts = _close_files(stream, end, folder, whole=present == size, absent=bool(absent))
+    if not (shared or absent):
+        for _, part in stream.files():
+            flags |= _finish(part, last, folder)
         counters["files"] += 1 + len(stream.parted)
     counters["run_bytes"] += present
     if present != size:
@@ -95,28 +97,106 @@ def close_stream(
     if stream.conflicts is not None:
         conflicts, conflict_file = _conflicts(stream, origin, last, folder)
         flags |= Completeness.CONFLICTS
-    ends, macs = stream.ends, stream.macs
+    ends, macs, suffix = stream.ends, stream.macs, "" if absent else stream.provisional
     mac_src, mac_dst = (macs[6:].hex(":"), macs[:6].hex(":")) if macs else (None, None)
     return new_record(StreamRecord, (
         number, file.name, first_size, runs, first, last, ends.src, ends.sport, ends.dst, ends.dport,
         ends.family, packets, length, length - clipped, seen, written, overlap, beyond, outside, not_data,
         refused, size - present, disorder, flags, reason, md5, ends.networks, mac_src, mac_dst, parts,
-        conflicts, stream.conflict_bytes, conflict_file, stream.provisional, (),
+        conflicts, stream.conflict_bytes, conflict_file, suffix, (),
     ))  # fmt: skip
 
 
+def _close_files(
+    stream: Stream, end: int, folder: Folder, *, whole: bool, absent: bool
+) -> tuple[int, str | None, Sequence[Part]]:
+    """Size and MD5 of the first file, and the further ones."""
+    if absent:
+        _leave_out(stream, folder)
+        return 0, None, ()
+    if stream.parted:
+        return _close_parts(stream, end, folder)
+    size, file = end - stream.origin, stream.file
+    if not whole or stream.stale or not file.made or stream.cap != NO_CAP:
+        _fit(file, stream.base + size, folder)  # a hole at its end, or less where the limit moved down
+    return size, _digest(stream, end, folder) if stream.digest is not None else None, ()
+
+
 def capped(
-    stream: Stream, row: Sequence[int], runs: Sequence[Run], counters: dict[str, int]
+    stream: Stream, row: Sequence[int], runs: Sequence[Run], folder: Folder, counters: dict[str, int]
 ) -> tuple[tuple[int, ...], Sequence[Run]]:
-    """A stream for which there was no room from its cap on: it ends there, whatever was accepted, and written, of what
-    is beyond. As ``row`` and ``runs`` of ``close_stream``."""
+    """A stream for which there was no room from its cap on, or which could not be written there: it ends there,
+    whatever was accepted, and written, of what is beyond. As ``row`` and ``runs`` of ``close_stream``.
+
+    One of which nothing is left is ABSENT.
+    """
     number, shard, origin, end, written, *counts, flags, reason = row
-    end = max(min(end, stream.cap), origin)
+    failed = is_doubtful(stream)
+    end = max(min(end, stream.cap, _there(stream, folder) if failed else end), origin)
     kept = [(at, min(size, end - at), image, place) for at, size, image, place in runs if at < end]
     lost = sum([run[1] for run in runs]) - sum([run[1] for run in kept])
     counters["unwritten"] += lost
-    counters["limit.output"] = counters.get("limit.output", 0) + 1
-    return (number, shard, origin, end, written - lost, *counts, flags | Completeness.LIMITED, reason), kept
+    why = "limit.disk" if failed else "limit.output"
+    if not flags & (Completeness.UNWRITTEN | Completeness.ABSENT):  # those were here before
+        counters[why] = counters.get(why, 0) + 1
+    flags |= Completeness.LIMITED | (Completeness.UNWRITTEN if failed else 0) | (0 if kept else Completeness.ABSENT)
+    return (number, shard, origin, end if kept else origin, written - lost, *counts, flags, reason), kept
+
+
+def is_doubtful(stream: Stream) -> bool:
+    """Whether its files may lack some of what was written."""
+    return stream.failed or stream.file.broken or any(part.broken for _, part in stream.parted)
+
+
+def _there(stream: Stream, folder: Folder) -> int:
+    """The offset up to which its files are there; they may have holes."""
+    end = stream.origin
+    for start, file in stream.files():
+        if not file.made:
+            return start
+        try:
+            end = start + folder.size(file)
+        except OutputError as error:
+            folder.failures.took(error)
+            file.made = False  # it is not ours, or not there any more
+            return start
+    return end
+
+
+def _leave_out(stream: Stream, folder: Folder) -> None:
+    """It has no file: those that were made go."""
+    for _, file in stream.files():
+        _discard(file, folder)
+    if stream.conflict_file is not None:
+        _discard(stream.conflict_file, folder)
+    stream.parted.clear()
+    stream.conflicts = None
+
+
+def _discard(file: StoredFile, folder: Folder) -> None:
+    try:
+        folder.discard(file)
+    except OutputError as error:
+        folder.failures.took(error)
+
+
+def _fit(file: StoredFile, size: int, folder: Folder) -> None:
+    """Make the file so long. OutputError."""
+    try:
+        folder.cut(file, size)
+    except OutputError:
+        if not file.made or folder.size(file) != size:
+            raise
+
+
+def _finish(file: StoredFile, time: int, folder: Folder) -> int:
+    """The file is complete. What is to be said of it if it may not be: a flag."""
+    try:
+        folder.finish(file, time)
+    except OutputError as error:
+        folder.failures.took(error)
+        return Completeness.UNWRITTEN
+    return 0
 
 
 def _runs(stream: Stream, origin: int, runs: Sequence[Run]) -> Sequence[Run]:
@@ -128,13 +208,22 @@ def _runs(stream: Stream, origin: int, runs: Sequence[Run]) -> Sequence[Run]:
     return [(offset - origin, run, image, place) for offset, run, image, place in sorted(runs)]
 
 
-def _digest(stream: Stream, end: int, folder: Folder) -> str:
-    """The MD5 of a stream's only file, as it lies on disk."""
+def _digest(stream: Stream, end: int, folder: Folder) -> str | None:
+    """The MD5 of a stream's only file, as it lies on disk; None: it cannot be read."""
     assert stream.digest is not None
-    if stream.stale:
-        return file_digest(stream.file, folder)
-    hash_up_to(stream, end, folder)
-    return stream.digest.hexdigest()
+    if not stream.stale:
+        hash_up_to(stream, end, folder)
+    if not stream.stale:
+        return stream.digest.hexdigest()
+    return _read_digest(stream.file, folder)
+
+
+def _read_digest(file: StoredFile, folder: Folder) -> str | None:
+    try:
+        return file_digest(file, folder)
+    except OutputError as error:
+        folder.failures.took(error)
+        return None
 
 
 def file_digest(file: StoredFile, folder: Folder) -> str:
@@ -148,16 +237,16 @@ def file_digest(file: StoredFile, folder: Folder) -> str:
 def _close_parts(stream: Stream, end: int, folder: Folder) -> tuple[int, str | None, list[Part]]:
     """Size and MD5 of the first file, and the further ones."""
     while stream.own_parts() and stream.parted[-1][0] >= end:  # -C keeps none of it, since the start moved down
-        folder.discard(stream.parted.pop()[1])
+        _discard(stream.parted.pop()[1], folder)
     start, last = stream.files()[-1]
-    folder.cut(last, end - start)
+    _fit(last, end - start, folder)
     with_md5 = stream.digest is not None
     told = [
         Part(
             file.name,
             start - stream.origin,
             folder.size(file),
-            file_digest(file, folder) if with_md5 else None,
+            _read_digest(file, folder) if with_md5 else None,
         )
         for start, file in [stream.home(), *stream.own_parts()]
     ]
@@ -166,8 +255,10 @@ def _close_parts(stream: Stream, end: int, folder: Folder) -> tuple[int, str | N
 
 def _conflicts(stream: Stream, origin: int, last: int, folder: Folder) -> tuple[list[Conflict], str | None]:
     """The conflicts, placed in the file, and the name of the file that holds the losing bytes."""
-    if stream.conflict_file is not None:
-        folder.finish(stream.conflict_file, last)
+    if stream.conflict_file is not None and stream.kept:
+        _finish(stream.conflict_file, last, folder)
+    elif stream.conflict_file is not None:
+        _discard(stream.conflict_file, folder)
     moved = [conflict._replace(offset=conflict.offset - origin) for conflict in stream.conflicts or ()]
     return moved, stream.conflict_file.name if stream.conflict_file is not None and stream.kept else None
 

@@ -4,7 +4,8 @@ Knows: descriptors, their limit, which names are taken.
 Does not know: streams, offsets of streams, what is written.
 Invariant: a file is made new (O_EXCL) inside the folder, or a folder in it, no link is followed at any
 component, no foreign file is opened: one that is opened again is the very one that was closed.
-Errors of the system leave as OutputError, with the file's name.
+Errors of the system leave as OutputError, with the file's name; one of a file that only had to make room for another
+goes to ``failures``, and that file is ``broken``.
 
 Names that are taken. A file gets its stream's suffix behind its name; a folder gets STAND_IN (tree.py)
 behind its own, and all files that were to lie in it lie there. Both are told in ``renamed``.
@@ -17,13 +18,15 @@ import os
 import resource
 import stat
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from pipeline.errors import OutputError
 from pipeline.report.placing import output_error
-from pipeline.tree import FILE_COSTS, Tree, split
+from pipeline.tree import Tree, split
+from pipeline.writer.failures import Failures
 from pipeline.writer.names import provisional
 
 if TYPE_CHECKING:
@@ -46,13 +49,14 @@ class StoredFile:
     """One file of a stream. ``name`` is relative to the folder, or to that of its ``part``; it may change when the file
     is made, and when it is complete."""
 
-    __slots__ = ("descriptor", "identity", "made", "name", "part", "stream")
+    __slots__ = ("broken", "descriptor", "identity", "made", "name", "part", "stream")
 
     def __init__(self, name: str, stream: int) -> None:
         self.name = name
         self.stream = stream
         self.made = False
         self.part = ""
+        self.broken = False  # some of what was written may not be there
         self.descriptor = -1
         self.identity: tuple[int, int] | None = None  # device and inode of a file that was closed
 
@@ -64,6 +68,10 @@ class Folder:
         self.path = path
         self.room: Room | None = None
         """Is told of what is written."""
+        self.failures = Failures()
+        """Are told of what goes wrong and need not end the run."""
+        self.is_behind: Callable[[], bool] = bool
+        """Whether there is no room for the rows of what was written."""
         self.part = ""
         """The folder in it that files are made in, and complete ones moved to (--rotate)."""
         self._open: OrderedDict[StoredFile, None] = OrderedDict()  # the one opened first is the first to close
@@ -82,10 +90,17 @@ class Folder:
         if file.descriptor >= 0:
             return file.descriptor
         while len(self._open) + len(self._folders) >= self._most and self._open:
-            self.close(next(iter(self._open)))
+            self._make_way()
         self._obtain(file)
         self._open[file] = None
         return file.descriptor
+
+    def _make_way(self) -> None:
+        """Close the file that was opened first."""
+        try:
+            self.close(next(iter(self._open)))
+        except OutputError as error:
+            self.failures.took(error)
 
     def _obtain(self, file: StoredFile) -> None:
         """A descriptor for a file that has none."""
@@ -101,7 +116,7 @@ class Folder:
                 if error.errno != errno.EMFILE or not self._open:
                     raise output_error("open" if file.made else "create", self.path / file.name, error) from error
                 self._most = max(1, len(self._open) - 1)  # the rest of the process needs more than we thought
-                self.close(next(iter(self._open)))
+                self._make_way()
 
     def _parent(self, file: StoredFile) -> tuple[int, str]:
         """The open folder that the file lies in, or is to be made in, and its name there."""
@@ -116,16 +131,15 @@ class Folder:
         return self._tree.enter(folder), last
 
     def _make(self, file: StoredFile, parent: int, last: str) -> None:
-        try:
-            file.descriptor = os.open(last, _NEW, 0o600, dir_fd=parent)
-        except FileExistsError:
-            suffix = provisional(file.stream)
-            wanted, file.name = file.name, file.name + suffix
-            file.descriptor = os.open(last + suffix, _NEW, 0o600, dir_fd=parent)
-            self.renamed.append((wanted, file.name))
+        with nullcontext() if self.room is None else self.room.another_file():
+            try:
+                file.descriptor = os.open(last, _NEW, 0o600, dir_fd=parent)
+            except FileExistsError:
+                suffix = provisional(file.stream)
+                wanted, file.name = file.name, file.name + suffix
+                file.descriptor = os.open(last + suffix, _NEW, 0o600, dir_fd=parent)
+                self.renamed.append((wanted, file.name))
         file.made = True
-        if self.room is not None:
-            self.room.count(FILE_COSTS)
 
     def _reopen(self, file: StoredFile, parent: int, last: str) -> None:
         descriptor = os.open(last, _AGAIN, dir_fd=parent)
@@ -147,20 +161,18 @@ class Folder:
         try:
             os.close(descriptor)
         except OSError as error:  # a file system that writes late may say only now that it is full
+            file.broken = True
             raise output_error("write", self.path / file.name, error) from error
 
     def write(self, file: StoredFile, pieces: Sequence[Piece], size: int, offset: int) -> None:
-        """Write the pieces, ``size`` bytes together, at ``offset``."""
+        """Write the pieces, ``size`` bytes together, at ``offset``. OutputError: fewer of them, see ``written``."""
         if len(pieces) > _MOST_PIECES:
-            for low in range(0, len(pieces), _MOST_PIECES):
-                lot = pieces[low : low + _MOST_PIECES]
-                length = sum(map(len, lot))
-                self.write(file, lot, length, offset)
-                offset += length
+            self._write_lots(file, pieces, offset)
             return
         descriptor = file.descriptor if file.descriptor >= 0 else self.descriptor(file)
         if self.room is not None:
             self.room.count(size)
+        done = 0
         try:
             done = os.pwritev(descriptor, pieces, offset)
             if done < size:
@@ -168,22 +180,39 @@ class Folder:
                 while done < size:  # a full disk ends this with an error, a signal does not
                     done += os.pwrite(descriptor, rest[done:], offset + done)
         except OSError as error:
-            raise output_error("write", self.path / file.name, error) from error
+            if self.room is not None:
+                self.room.count(done - size)
+            failure = output_error("write", self.path / file.name, error)
+            failure.written = done
+            raise failure from error
+
+    def _write_lots(self, file: StoredFile, pieces: Sequence[Piece], offset: int) -> None:
+        done = 0
+        for low in range(0, len(pieces), _MOST_PIECES):
+            lot = pieces[low : low + _MOST_PIECES]
+            length = sum(map(len, lot))
+            try:
+                self.write(file, lot, length, offset + done)
+            except OutputError as error:
+                error.written += done
+                raise
+            done += length
 
     def store(self, name: str, stream: int, data: Piece, time: int) -> str:
         """A whole new file in one go, with its modification time (ns), and the name that it got. Whatever is open
-        stays so."""
+        stays so. OutputError, and there is none."""
         try:
-            plain = "/" not in name and not self.part and self.room is None
-            descriptor = -1 if not plain else os.open(name, _NEW, 0o600, dir_fd=self._root)
+            apart = "/" in name or self.part or self.room is not None
+            descriptor = -1 if apart else os.open(name, _NEW, 0o600, dir_fd=self._root)
         except OSError:
             descriptor = -1
-        if descriptor < 0:  # it lies in a folder, something is in its way, or it is counted
+        file = None
+        if descriptor < 0:  # it lies in a folder, or something is in its way, or it is counted
             file = StoredFile(name, stream)
             self._obtain(file)
             descriptor, name = file.descriptor, file.name
-            if self.room is not None:
-                self.room.count(len(data))
+        if self.room is not None:
+            self.room.count(len(data))
         try:
             try:
                 done = os.write(descriptor, data)
@@ -193,6 +222,10 @@ class Folder:
             finally:
                 os.close(descriptor)
         except OSError as error:
+            file = file or StoredFile(name, stream)
+            file.made, file.descriptor = True, -1
+            with suppress(OutputError):
+                self.discard(file)
             raise output_error("write", self.path / name, error) from error
         return name
 
@@ -284,12 +317,15 @@ class Folder:
         """Close an unfinished file and remove it. One that somebody has put in its place stays. OutputError."""
         if not file.made:
             return
-        self.close(file)
+        with suppress(OutputError):
+            self.close(file)
         try:
             parent, last = self._parent(file)
             found = os.stat(last, dir_fd=parent, follow_symlinks=False)
             if stat.S_ISREG(found.st_mode) and _identity(found) == (file.identity or _identity(found)):
                 os.unlink(last, dir_fd=parent)
+                if self.room is not None:
+                    self.room.no_more(found.st_size)
         except FileNotFoundError:
             pass  # somebody has removed it
         except OSError as error:
@@ -298,8 +334,8 @@ class Folder:
 
     def shut(self) -> None:
         """Close all."""
-        for file in list(self._open):
-            self._shut(file)
+        while self._open:
+            self._make_way()
         self._tree.close()
 
 

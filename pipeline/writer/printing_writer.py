@@ -125,7 +125,7 @@ class PrintingWriter(ConsoleWriter):
                 olds = payload.slices(events.overlaps.start, events.overlaps.size.tolist())
                 overlaps = list(overlaps_of(events.overlaps, olds))
                 packets.append(np.array([overlap.packet for overlap in overlaps], np.uint64))
-                steps += [(self._compare_one, (overlap,)) for overlap in overlaps]
+                steps += [(self._comparing.compare_one, (overlap,)) for overlap in overlaps]
         for events, payload in zip(together, payloads, strict=True):
             data = events.data
             if data is not None and payload is not None:

@@ -30,7 +30,7 @@ class Stream:
     """State of one open stream. Offsets are the contract's: they may be below 0."""
 
     __slots__ = (
-        "base", "cap", "conflict_bytes", "conflict_file", "conflicts", "digest", "ends", "file", "frontier",
+        "base", "cap", "conflict_bytes", "conflict_file", "conflicts", "digest", "ends", "failed", "file", "frontier",
         "inherited", "kept", "macs", "name", "number", "origin", "own_name", "parted", "provisional", "side_start",
         "spans", "stale",
     )  # fmt: skip
@@ -49,7 +49,8 @@ class Stream:
         self.ends = ends
         self.macs = macs
         self.origin = 0  # offset of the stream's first byte
-        self.cap = NO_CAP  # offset from which on there was no room for it
+        self.cap = NO_CAP  # offset from which on there was no room for it, or it could not be written
+        self.failed = False  # it was so, or it could not be read back
         self.base = 0  # place of that byte in its files
         self.inherited = 0  # parts of streams before this one
         self.frontier = 0
@@ -98,14 +99,18 @@ class Stream:
         self.stale = True
         return shift
 
-    def takes(self, offset: int, size: int, file: StoredFile, room: Room) -> bool:
+    def takes(self, offset: int, size: int, file: StoredFile, room: Room | None) -> bool:
         """Whether there is room for a piece. If not, the stream ends in front of it: nothing behind is kept."""
-        if offset + size <= self.cap and room.fits(size if file.made else size + FILE_COSTS):
+        if offset + size <= self.cap and (room is None or room.fits(size if file.made else size + FILE_COSTS)):
             return True
+        self.end_at(offset)
+        return False
+
+    def end_at(self, offset: int) -> None:
+        """Nothing from there on is kept."""
         if offset < self.cap:
             self.cap = offset
             self.stale = self.stale or offset < self.frontier
-        return False
 
     def follow(self, before: Stream, base: int) -> None:
         """Go on in the files of ``before``, which is closed, ``base`` bytes into them. It has none of its own yet."""

@@ -11,27 +11,29 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.errors import NoMoreFiles, OutputError
 from pipeline.memory import Arrays
 from pipeline.report.fragments import FragmentWriter, name_key
 from pipeline.report.placing import output_error
-from pipeline.report.rows import Conflict, Run, StreamRecord, conflicts_name, format_rows
-from pipeline.tree import FILE_COSTS
+from pipeline.report.reserve import reserve
+from pipeline.report.rows import Run, StreamRecord, format_rows
 from pipeline.writer.beside import Beside
-from pipeline.writer.closing import capped, close_stream, hash_up_to, new_counters, read_all
-from pipeline.writer.folder import Folder, StoredFile
+from pipeline.writer.closing import capped, close_stream, hash_up_to, is_doubtful, new_counters, read_all
+from pipeline.writer.comparing import Comparing
+from pipeline.writer.failures import Failures, Tell
+from pipeline.writer.folder import Folder
 from pipeline.writer.names import Names, endpoints, provisional
-from pipeline.writer.overlaps import Differing, Overlap, Version, cut, differing, md5, overlaps_of, settle
 from pipeline.writer.payload import Payload, pieces
 from pipeline.writer.spans import note_span
 from pipeline.writer.stream import Stream
-from workers.contract import INPUT_SHIFT, KEY_WORDS, OFFSET_MASK, Closed, Data, EventBatch, Opened, Overlaps
+from workers import contract
+from workers.contract import INPUT_SHIFT, KEY_WORDS, OFFSET_MASK, Closed, Data, EventBatch, Opened
 
 if TYPE_CHECKING:
     from pipeline.parts.room import Room
@@ -41,18 +43,20 @@ if TYPE_CHECKING:
     from pipeline.writer.orphans import Orphans
 
 _ROWS: Final = 4096  # rows formatted together
+_FOUND_ROWS: Final = 4  # of a stream and of what is found in it, for which space is taken ahead
 
 
 class Writer:
     """One writer's state. ``apply`` its events in order, then ``finish``."""
 
     def __init__(
-        self, config: Config, fragment: Path, arrays: Arrays, host: HostFor | None = None, room: Room | None = None
-    ) -> None:
+        self, config: Config, fragment: Path, arrays: Arrays, host: HostFor | None = None, room: Room | None = None,
+        tell: Tell | None = None,
+    ) -> None:  # fmt: skip
         """``arrays`` are the captured bytes, see memory.py. Makes the fragment; OutputError when that fails.
 
         ``host`` is for those who listen to analyzers, if there are any; None: files and objects are made. ``room``:
-        what may be written, where that has limits.
+        what may be written, where that has limits. ``tell``: what is told of writes that fail; None: the run ends then.
         """
         self._config = config
         self._arrays = arrays
@@ -65,12 +69,15 @@ class Writer:
         self._runs: dict[int, list[Run]] = {}
         self._finished: list[StreamRecord] = []
         self._name_keys: list[int] = []
-        self._beside = Beside(config, fragment)
-        self._flows, self._map = self._beside.flows, self._beside.map
+        self._beside = Beside(config, fragment, self.folder)
         self._appended = _appended(self.folder) if config.append else None
         self.counters = new_counters()
+        self.folder.failures = Failures(self.counters, None if config.append else tell, reserve(fragment.parent))
         self._tuples: dict[bytes, list[int]] = {}  # with -R: the connections of each so far, but one; the latest
         self.analyses = self._read_by(host) if config.protocols else None
+        self._comparing = Comparing(
+            self._streams, self.folder, room, config.limits.conflict_bytes, self.counters, self._fail, self._changed
+        )  # fmt: skip
         self._path = fragment
         self._orphans: Orphans | None = None
         if config.part:
@@ -84,6 +91,7 @@ class Writer:
             from pipeline.report.derived import add_derived
             from pipeline.writer.findings.shelf import Shelf
 
+            self.folder.is_behind = lambda: self._fragment.behind
             add_rows, lines = partial(add_derived, self._fragment), self._beside.objects
             host = Shelf(self._config, self.folder, add_rows, self._fragment.void, lines, self.counters).host
         protocols = [protocol(name) for name in self._config.protocols]
@@ -93,7 +101,7 @@ class Writer:
         """Do what a batch of events says."""
         payload = self._take_in(events)
         if payload is not None and events.overlaps is not None:
-            self._compare(events.overlaps, payload)
+            self._comparing.compare(events.overlaps, payload)
         self._conclude(events)
         if self._orphans is not None:
             self._orphans.note(events)
@@ -122,8 +130,9 @@ class Writer:
                 self._streams[number].begin_part(offset)
         if payload is not None and data is not None:
             self._write(data, payload)
-            if self._map is not None:
-                self._map.add(events.number, data)
+            if self._beside.map is not None:
+                with self._beside.tried("map"):
+                    self._beside.map.add(events.number, data)
         return payload
 
     def _conclude(self, events: EventBatch) -> None:
@@ -141,8 +150,8 @@ class Writer:
             self.analyses.drive()
         if events.closed is not None:
             self._close(events.closed)
-        if self._flows is not None and events.connections is not None:
-            self._flows.add(events.connections)
+        if self._beside.flows is not None and events.connections is not None:
+            self._beside.flows.add(events.connections)
 
     @property
     def open_streams(self) -> int:
@@ -157,9 +166,9 @@ class Writer:
         if self.analyses is not None:
             self.analyses.turn(self.folder.part)
         self._say_rows()
-        if self._map is not None:
+        if self._beside.map is not None:
             for stream in self._streams.values():
-                self._map.shift(stream.number, stream.base - stream.origin)
+                self._beside.map.shift(stream.number, stream.base - stream.origin)
         self._enter(part)
         fragment = self._path.parent.parent / part / self._path.name
         fragment.parent.mkdir(mode=0o700, exist_ok=True)
@@ -213,6 +222,8 @@ class Writer:
                 appended.open(stream, key, side, base)
             if analyses is not None:
                 analyses.open(stream, midstream=bool(midstream))
+        told = len(self._streams) + len(self._finished)
+        self._fragment.reserve(told if analyses is None else _FOUND_ROWS * told)
 
     def _counter(self, number: int, key: Sequence[int]) -> int:
         """Which of its tuple's connections a stream's is, from 0, where the events do not say so (-R)."""
@@ -231,13 +242,20 @@ class Writer:
             if stream.spans is not None:
                 note_span(stream.spans, offset, size, int(data.start[low]))
             file, start = stream.part(offset) if stream.parted else (stream.file, stream.origin - stream.base)
-            if room is not None and not stream.takes(offset, size, file, room):
+            if (room is not None or offset + size > stream.cap) and not stream.takes(offset, size, file, room):
                 skipped += size
+                if analyses is not None:
+                    analyses.cut(number)
                 continue
             whole = analyses is not None and analyses.wants(number)  # read as one; written and hashed sooner, too
             buffers = gather(low, high, even=even, whole=whole)
-            write(file, buffers, size, offset - start)
-            if analyses is not None:
+            try:
+                write(file, buffers, size, offset - start)
+            except OutputError as error:
+                self._fail(stream, offset, error)
+                skipped += size - error.written
+                size, buffers = error.written, [memoryview(b"".join(buffers))[: error.written]]
+            if analyses is not None and size:
                 analyses.wrote(number, offset, size, low, high, buffers)
             digest = stream.digest
             if digest is not None:
@@ -250,6 +268,19 @@ class Writer:
         self.counters["data_bytes"] += int(data.size.sum(dtype="int64")) - skipped
         self.counters["skipped"] += skipped
 
+    def _fail(self, stream: Stream, offset: int, error: OutputError) -> None:
+        """What lies at this offset of a stream could not be written, or not be read back: the stream ends with the
+        bytes that were. OutputError: the run does."""
+        self.folder.failures.took(error)
+        stream.failed = stream.failed or not isinstance(error, NoMoreFiles)
+        stream.end_at(offset + error.written)
+        if self.analyses is not None:
+            self.analyses.cut(stream.number, bool(error.written))
+
+    def _changed(self, number: int) -> None:
+        if self.analyses is not None:
+            self.analyses.changed(number)
+
     def _rebase(self, stream: Stream, origin: int) -> None:
         """What its first file holds of it moves up; it is no more than a reorder window's worth."""
         if self.analyses is not None:
@@ -257,70 +288,18 @@ class Writer:
         shift = stream.move_origin(origin)
         start, file = stream.home()
         begin = origin - start  # what lies below is of streams before this one
-        if file.made:
-            held = b"".join(read_all(file, self.folder, begin))
-            self.folder.cut(file, begin)
-            self.folder.write(file, [held], len(held), begin + shift)
+        try:
+            if file.made:
+                held = b"".join(read_all(file, self.folder, begin))
+                self.folder.cut(file, begin)
+                self.folder.write(file, [held], len(held), begin + shift)
+        except OutputError as error:
+            self._fail(stream, origin + shift, error)
         for start, part in reversed(stream.own_parts()):  # names say offsets; the last moves out of the way first
-            self.folder.rename(part, stream.part_name(start))
-
-    # Overlaps
-
-    def _compare(self, overlaps: Overlaps, payload: Payload) -> None:
-        for overlap in overlaps_of(overlaps, payload.slices(overlaps.start, overlaps.size.tolist())):
-            self._compare_one(overlap)
-
-    def _compare_one(self, overlap: Overlap) -> None:
-        stream, offset, size = self._streams[overlap.stream], overlap.offset, len(overlap.new)
-        inner = [start for start, _ in stream.parted if offset < start < offset + size]
-        for low, high in pairwise([offset, *inner, offset + size]):  # files may meet within an overlap
-            self._compare_in_file(stream, cut(overlap, low, high) if inner else overlap)
-
-    def _compare_in_file(self, stream: Stream, overlap: Overlap) -> None:
-        whole = len(overlap.new)
-        if stream.cap < overlap.offset + whole:  # what is not kept cannot be compared
-            overlap = cut(overlap, overlap.offset, max(overlap.offset, stream.cap))
-            self.counters["uncompared"] += whole - len(overlap.new)
-            if not overlap.new:
-                return
-        _, offset, packet, new, verdicts = overlap
-        file, start = stream.part(offset)
-        size = len(new)
-        old = self.folder.read(file, size, offset - start)
-        runs = differing(old, new) if len(old) == size else [Differing(0, size)]
-        lost = sum(run.length for run in runs)
-        self.counters["duplicate"] += size - lost
-        self.counters["conflicting"] += lost
-        if not runs:
-            return
-        stays, loses = settle(old, new, verdicts)
-        for run in runs:
-            self._conflict(stream, offset, run, packet, stays, loses)
-        if stays != old:
-            self.folder.write(file, [stays], size, offset - start)
-            stream.stale = True
-            if self.analyses is not None:
-                self.analyses.changed(stream.number)
-
-    def _conflict(
-        self, stream: Stream, offset: int, run: Differing, packet: int, stays: Version, loses: Version
-    ) -> None:
-        """Record one conflict; keep the losing bytes, as many as the limit has room for."""
-        part = slice(run.offset, run.offset + run.length)
-        winner, loser = stays[part], loses[part]
-        stream.conflict_bytes += run.length
-        side = None
-        fits = self._room is None or self._room.fits(run.length + FILE_COSTS)
-        if fits and stream.kept + run.length <= self._config.limits.conflict_bytes:
-            if stream.conflict_file is None:
-                stream.conflict_file = StoredFile(conflicts_name(stream.file.name), stream.number)
-            side = stream.side_start + stream.kept
-            self.folder.write(stream.conflict_file, [loser], run.length, side)
-            stream.kept += run.length
-        at = offset + run.offset
-        stream.conflicts = stream.conflicts or []
-        stream.conflicts.append(Conflict(at, run.length, packet, md5(winner), md5(loser), side))
-        self.counters["conflicts"] += 1
+            try:
+                self.folder.rename(part, stream.part_name(start))
+            except OutputError as error:
+                self.folder.failures.took(error)
 
     # The end of a stream
 
@@ -329,12 +308,7 @@ class Writer:
         runs: Sequence[Run]
         for row in _rows(closed):
             stream, runs = self._streams.pop(row[0]), self._runs.pop(row[0], [])
-            shared = self._appended is not None
-            if stream.cap < row[3]:
-                row, runs = capped(stream, row, runs, self.counters)
-            if self.folder.part:
-                self.folder.bring(*[file for _, file in stream.files()])
-            record = close_stream(stream, row, runs, self.folder, self.counters, shared=shared)
+            row, runs, record = self._complete(stream, row, runs)
             if self.analyses is None:
                 self._keep(stream, record)
             else:  # what was found in a stream is known when its connection is over
@@ -343,17 +317,38 @@ class Writer:
         if len(self._finished) >= _ROWS:
             self._say_rows()
 
+    def _complete(
+        self, stream: Stream, row: tuple[int, ...], runs: Sequence[Run]
+    ) -> tuple[tuple[int, ...], Sequence[Run], StreamRecord]:
+        """A stream's files as they stay, and what there is of its row and its runs then."""
+        shared, origin = self._appended is not None, row[2]
+        for again in (False, True):
+            if stream.cap < row[3] or is_doubtful(stream):
+                row, runs = capped(stream, row, runs, self.folder, self.counters)
+            try:
+                if self.folder.part:
+                    self.folder.bring(*[file for _, file in stream.files()])
+                return row, runs, close_stream(stream, row, runs, self.folder, self.counters, shared=shared)
+            except OutputError as error:
+                self.folder.failures.took(error)
+                stream.failed = stream.failed or not isinstance(error, NoMoreFiles)
+                if again or isinstance(error, NoMoreFiles):
+                    stream.end_at(origin)  # nothing is said of it
+        row, runs = capped(stream, row, runs, self.folder, self.counters)
+        return row, runs, close_stream(stream, row, runs, self.folder, self.counters)
+
     def _keep(self, stream: Stream, record: StreamRecord) -> None:
         """Nothing more will be done to the stream's files but for what -R appends."""
-        if self._flows is not None:
-            self._flows.keep(record)
-        if self._map is not None:
-            self._map.shift(stream.number, stream.base - stream.origin)
+        if self._beside.flows is not None:
+            self._beside.flows.keep(record)
+        if self._beside.map is not None:
+            self._beside.map.shift(stream.number, stream.base - stream.origin)
         if self._appended is not None:
             self._appended.close(stream, record)
             return
         self._finished.append(record)
-        self._name_keys.append(name_key(stream.name) if self._names.coarse else 0)
+        final = not self._names.coarse or record.flags & contract.Completeness.ABSENT
+        self._name_keys.append(0 if final else name_key(stream.name))
 
     def _say_rows(self) -> None:
         if self._finished:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.report import placing
+from pipeline.report import fragments, placing
 from pipeline.report.derived import DerivedRecord
 from pipeline.report.fragments import _BUNCH, INDEX, MARKED, VOID, FragmentWriter, index_path, name_key
 from tests.report.samples import derived
@@ -100,12 +100,12 @@ def test_a_planted_link_is_not_followed(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Exit 4 with a hint, and nothing that could be merged."""
+    """If it is full to the end: exit 4 with a hint, and nothing that could be merged."""
 
-    def full(descriptor: int, pieces: object) -> int:
+    def full(descriptor: int, data: object, at: int) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(placing.os, "writev", full)
+    monkeypatch.setattr(fragments.os, "pwrite", full)
     with pytest.raises(OutputError) as caught, FragmentWriter(tmp_path / "0") as writer:
         writer.add([1], [b"row"])
     assert caught.value.status == 4

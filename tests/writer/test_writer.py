@@ -262,6 +262,7 @@ def test_the_counters_are_those_of_the_bytes(tmp_path: Path) -> None:
     assert bench.writer.counters == {
         "data_bytes": 7, "run_bytes": 7, "duplicate": 2, "conflicting": 2, "conflicts": 1,
         "gaps": 2, "gap_bytes": 8, "files": 1, "rows": 1, "skipped": 0, "unwritten": 0, "uncompared": 0,
+        "write_errors": 0,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from pipeline.config import Config
+from pipeline.errors import OutputError
 from pipeline.report.rows import Run, StreamRecord
 from pipeline.writer.analysis.connection import Analysis, Means
 from pipeline.writer.analysis.hosting import HostFor
@@ -90,6 +91,8 @@ class Analyses:
                     self._give_up(analysis, number, gap)
 
     def _give_up(self, analysis: Analysis, number: int, gap: tuple[int, int, int]) -> None:
+        if gap[1] > analysis.side(number).stream.cap:  # that there are bytes behind it does not matter any more
+            return
         self._touched[analysis] = None
         if not analysis.stale and not analysis.side(number).give_up(*gap):
             analysis.stale = not self._means.final
@@ -144,12 +147,27 @@ class Analyses:
         if analysis is not None and self._means.changing:
             analysis.stale = not self._means.final
 
+    def cut(self, number: int, partly: bool = False) -> None:
+        """A stream has ended before its end, since not all of it could be written: at ``stream.cap``. ``partly``: some
+        of what lies in front of that was not told. What was told of bytes that are not kept is told anew."""
+        analysis = self._open.get(number)
+        if analysis is not None:
+            side = analysis.side(number)
+            beyond = side.coverage.reach > side.stream.cap or side.coverage.ranges
+            if partly or beyond or side.held:
+                analysis.stale = not self._means.final
+
     def drive(self) -> None:
         """All of the batch is noted, its bytes can be had for the last time: feed what can be fed. OutputError."""
         self._data = None
         self._expected.clear()
         for analysis in self._touched:
-            if not analysis.drive():
+            try:
+                mine = analysis.drive()
+            except OutputError as error:  # what cannot be read back now can be, perhaps, at the end
+                self._means.folder.failures.took(error)
+                mine = analysis.stale = True
+            if not mine:
                 self._forget(analysis)
         self._touched.clear()
 
@@ -176,7 +194,7 @@ class Analyses:
         if number ^ 1 in self._open:
             self._done[analysis.connection] = done
             return []
-        found = analysis.close()
+        found = self._finish(analysis)
         for side in analysis.sides:
             if side is not None and side.reopened:
                 for _, file in side.stream.files():
@@ -186,6 +204,15 @@ class Analyses:
         name, facts = found
         self._count(name, analysis.sides, facts)
         return [(each, _with_facts(kept, name, facts[each.number & 1])) for each, kept in done]
+
+    def _finish(self, analysis: Analysis) -> tuple[str, tuple[Mapping[str, int], Mapping[str, int]]] | None:
+        """As ``close`` of it; what cannot be read back is nobody's."""
+        try:
+            return analysis.close()
+        except OutputError as error:
+            self._means.folder.failures.took(error)
+            analysis.give_up()
+            return None
 
     def _count(self, name: str, sides: Sequence[Side | None], facts: Iterable[Mapping[str, int]]) -> None:
         counters, names = self._counters, self._names[name]

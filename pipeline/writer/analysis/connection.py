@@ -124,6 +124,10 @@ class Analysis:
             self._turn += 1
         return None
 
+    def give_up(self) -> None:
+        """Its bytes cannot be had any more: nothing was told of it."""
+        self._drop()
+
     # Whose is it?
 
     def _look(self) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pipeline.writer.findings.ledger import NO_FACTS, Ledger, Numbers, Origin, file_name
+from pipeline.writer.findings.ledger import NO_FACTS, NO_ROOM, Ledger, Numbers, Origin, file_name
 from pipeline.writer.findings.parts import Form
 from pipeline.writer.findings.records import Extracted
 from pipeline.writer.findings.rendition import BOTH, Rendition, Store
@@ -153,6 +153,10 @@ class Finding:
         for rendition in (self._sent, self._decoded, *(between for _, between in self._between)):
             if rendition is not None:
                 rendition.finish(origin.last_ns)
+                if rendition.full:
+                    self._count(NO_ROOM)
+        if coded is not None and not self._sent.runs:
+            coded = None
         self._say_rows(origin, flags, undone, coded)
         if self._numbers.object:
             self.extracted.append(self._extracted(origin, packet, flags, {**facts, **undone}, coded))
@@ -185,7 +189,8 @@ class Finding:
             return None
         if self._decoded.size:
             return coded
-        self._store.folder.rename(coded, self._decoded.files[-1].name)
+        with self._store.tried():
+            self._store.folder.rename(coded, self._decoded.files[-1].name)
         self._sent.want(BOTH)
         self._chosen = self._sent
         return None
@@ -219,12 +224,13 @@ class Finding:
         if coded is not None:
             rows.append((coded, "coded", sent, md5))
         for file, what, rendition, digests in rows:
+            limited = Completeness.LIMITED if rendition.full else 0
             if rendition.runs:
                 self._ledger.row(
                     file.name, what, rendition.size, rendition.runs, origin,
                     {name: rendition.digests[name] for name in digests},
                     coding=",".join(self._undone(rendition)),
-                    flags=flags if rendition is sent and what != "object" else flags | self._damage,
+                    flags=limited | (flags if rendition is sent and what != "object" else flags | self._damage),
                     facts=undone, final=what != kind,
                 )  # fmt: skip
 
@@ -239,6 +245,8 @@ class Finding:
         self, origin: Origin, packet: int, flags: Completeness, facts: Mapping[str, Fact], coded: StoredFile | None
     ) -> Extracted:
         chosen = self._chosen
+        if chosen.full or (self._decoded is not None and self._decoded.full):
+            flags |= Completeness.LIMITED
         return Extracted(
             self._numbers.object, origin.side, chosen.files[-1].name if chosen.runs else None, origin.offset,
             origin.length, packet, self._entity.media_type, detect(chosen.head), chosen.size,

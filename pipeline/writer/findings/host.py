@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import InternalError
 from pipeline.writer.closing import new_record
-from pipeline.writer.findings.ledger import Ledger, Numbers, Origin, file_name
+from pipeline.writer.findings.ledger import NO_ROOM, Ledger, Numbers, Origin, file_name
 from pipeline.writer.findings.records import NO_EXCHANGE, record_of
 from pipeline.writer.findings.rendition import Rendition, Store
 from pipeline.writer.findings.waiting import NO_OBJECT, Over, Waiting, keep
@@ -212,8 +212,10 @@ class FindingsHost:
             ledger.keep(file_name(stream, kind), kind, memoryview(text.held), origin, serial=text.serial)
             self._store.held -= len(text.held)
         elif written is not None and written.finish(last):
-            name = written.files[0].name
-            ledger.row(name, kind, written.size, written.runs, origin, written.digests, serial=text.serial)
+            name, flags = written.files[0].name, Completeness.LIMITED if written.full else 0
+            ledger.row(name, kind, written.size, written.runs, origin, written.digests, "", flags, serial=text.serial)
+        if written is not None and written.full:
+            ledger.count(side, NO_ROOM)
 
     def _tell(self, content: Over | Waiting, exchange: Exchange) -> None:
         """The records of an entity's object, and of its parts'."""

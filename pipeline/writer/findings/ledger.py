@@ -32,6 +32,9 @@ from workers.analyzers.seam import Fact, Piece
 if TYPE_CHECKING:
     from pipeline.writer.analysis import Connected
 
+NO_ROOM: Final = "limit.output"
+"""A fact: files that could not be made, or not wholly, since there was no room or the disk failed."""
+
 NO_FACTS: Final[Mapping[str, Fact]] = {}
 
 _PACKED: Final = 512  # names of the journal that are packed together
@@ -126,13 +129,18 @@ class Ledger:
     def keep(
         self, name: str, kind: str, data: Piece, origin: Origin, coding: str = "", flags: int = 0,
         digests: Mapping[str, str] | None = None, *, serial: int = 0,
-    ) -> str:  # fmt: skip
+    ) -> str | None:  # fmt: skip
         """A file of bytes that are all there, and its row: ``digests`` are those of an object, which has no suffix.
-        The name that it got. OutputError."""
+        The name that it got; None: it could not be made, which is counted. OutputError: the run is to end of it."""
         side, place, length, first, last = origin
         store, size, stream = self._store, len(data), self._streams[side] or self.stream(side)
-        number = stream.number
-        name = store.folder.store(name, number, data, last)
+        number, made = stream.number, None
+        if store.fits(size):
+            with store.tried():
+                made = store.folder.store(name, number, data, last)
+        if made is None:
+            self.count(side, NO_ROOM)
+            return None
         suffix, md5, sha256 = stream.provisional, None, None
         if digests is not None:
             suffix, md5, sha256 = "", digests["md5"], digests["sha256"]
@@ -141,10 +149,10 @@ class Ledger:
         if not serial:
             serial = self._serials[side] = self._serials[side] + 1
         self._rows.append(new_record(DerivedRecord, (
-            number, serial, name, suffix, size, [(0, size)], first, last, md5, sha256, kind, place, length, coding,
+            number, serial, made, suffix, size, [(0, size)], first, last, md5, sha256, kind, place, length, coding,
             flags, NO_FACTS,
         )))  # fmt: skip
-        return name
+        return made
 
     def row(
         self, name: str, kind: str, size: int, runs: Sequence[tuple[int, int]], origin: Origin,
@@ -201,11 +209,11 @@ class Ledger:
 
     def discard(self) -> None:
         """Remove the files and take the rows back, but those in parts of the output that are over. OutputError."""
-        folder = self._store.folder
+        part = self._store.folder.part
         for name in self._remembered():
             file = StoredFile(name, 0)
-            file.made, file.part = True, folder.part
-            folder.discard(file)
+            file.made, file.part = True, part
+            self._store.discard(file)
         for side, stream in enumerate(self._streams):
             if self._voidable and stream is not None and self._serials[side]:
                 self._void_rows(stream.number)

@@ -10,7 +10,7 @@ limits.form_parts become none; they are counted ``limit.parts``.
 
 from __future__ import annotations
 
-from pipeline.writer.findings.ledger import Ledger, Origin
+from pipeline.writer.findings.ledger import NO_ROOM, Ledger, Origin
 from pipeline.writer.findings.records import Extracted
 from pipeline.writer.findings.rendition import BOTH, Rendition, Store
 from pipeline.writer.folder import StoredFile
@@ -89,7 +89,7 @@ class Form:
         elif isinstance(event, PartEnd):
             part.flags |= event.flags
             self._part = None
-            if part.rendition.finish(0) or part.rendition.size:
+            if part.rendition.finish(0) or part.rendition.size or part.rendition.full:
                 self._done.append(part)
         else:
             part.rendition.add(event)
@@ -105,10 +105,13 @@ class Form:
 
     def _extracted(self, part: _Part, origin: Origin, packet: int, role: Fact) -> Extracted:
         rendition, told, file = part.rendition, part.told, part.rendition.files[0]
-        if rendition.cut:
+        if rendition.cut or rendition.full:
             part.flags |= Completeness.LIMITED
+        if rendition.full:
+            self._ledger.count(self._side, NO_ROOM)
         if rendition.runs:
-            self._store.folder.finish(file, origin.last_ns)  # only now its time is known
+            with self._store.tried():
+                self._store.folder.finish(file, origin.last_ns)  # only now its time is known
             self._ledger.row(
                 file.name, "part", rendition.size, rendition.runs, origin, rendition.digests,
                 flags=part.flags, final=True,

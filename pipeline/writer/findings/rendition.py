@@ -2,7 +2,8 @@
 
 Knows: which ranges are there, the digests, what waits in memory. Does not know: names, why the bytes are written.
 Invariant: a file is made when its first byte is written; runs, size and digests are those of the file as it lies
-on disk, holes being zeros. None of them depends on how the bytes were cut.
+on disk, holes being zeros. None of them depends on how the bytes were cut. Where there is no room, or the disk fails,
+it ends with what all of its files have.
 
 What is small is held until it is complete and then written at once, what is larger is written in blocks. A writer
 has many connections under way, so what is held by all together has a bound (Store), beyond which nothing waits.
@@ -11,10 +12,13 @@ has many connections under way, so what is held by all together has a bound (Sto
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
+from pipeline.errors import OutputError
+from pipeline.tree import FILE_COSTS
 from pipeline.writer.closing import read_all
 from pipeline.writer.folder import Folder, StoredFile
 from workers.analyzers.seam import Piece
@@ -59,17 +63,35 @@ class Store:
         self.md5 = MD5 if md5 else ()
         self.held = 0  # bytes that wait in memory
 
+    def fits(self, size: int) -> bool:
+        """Whether there is room on the disk for so many bytes of a file, which may be a new one."""
+        room = self.folder.room
+        return not self.folder.is_behind() and (room is None or room.fits(size + FILE_COSTS))
+
+    def discard(self, file: StoredFile) -> None:
+        """Remove it, if it was made. It may stay where the disk fails, and nothing tells of it."""
+        with self.tried():
+            self.folder.discard(file)
+
+    @contextmanager
+    def tried(self) -> Iterator[None]:
+        """An OutputError in here is counted and told, and need not end the run."""
+        try:
+            yield
+        except OutputError as error:
+            self.folder.failures.took(error)
+
     def has_room(self, held: int, size: int) -> bool:
         """Whether ``size`` bytes may wait behind the ``held`` ones of their content."""
         return held + size <= _HELD and self.held + size <= _ALL_HELD
 
 
 class Rendition:
-    """``add`` what comes, in order; then ``finish``. OutputError of all that write."""
+    """``add`` what comes, in order; then ``finish``. OutputError of all that write, if the run is to end of it."""
 
     __slots__ = (
-        "_at", "_hashing", "_head", "_held", "_holes", "_stale", "_store", "_wanted", "cut", "digests", "files", "runs",
-        "size",
+        "_at", "_hashing", "_head", "_held", "_holes", "_stale", "_store", "_wanted", "cut", "digests", "files", "full",
+        "runs", "size",
     )  # fmt: skip
 
     def __init__(self, store: Store, files: tuple[StoredFile, ...], wanted: tuple[str, ...]) -> None:
@@ -82,6 +104,8 @@ class Rendition:
         """Those that are wanted, when it is finished."""
         self.cut = False
         """The holes are larger than the limit: it ends in front of the one that is too much."""
+        self.full = False
+        """It could not be written further, or not at all."""
         self._store = store
         self._wanted = wanted
         self._held = bytearray()  # what waits: pieces one by one may take twenty times their bytes
@@ -98,7 +122,7 @@ class Rendition:
 
     def add(self, piece: Piece) -> None:
         """The next bytes."""
-        if self.cut:
+        if self.cut or self.full:
             return
         size = len(piece)
         self.size += size
@@ -115,8 +139,9 @@ class Rendition:
         if self.cut:
             return
         self._write()
-        self.size += size
-        self._at += size
+        if not self.full:
+            self.size += size
+            self._at += size
 
     def forget_head(self) -> None:
         """Nobody asks for it any more: many contents may wait until their exchange is told."""
@@ -140,27 +165,62 @@ class Rendition:
     def drop(self, file: StoredFile) -> None:
         """Do without one of the files."""
         self.files = tuple(each for each in self.files if each is not file)
-        self._store.folder.discard(file)
+        self._store.discard(file)
 
     def abandon(self) -> None:
         """Remove what there is of the files."""
         self._forget()
         for file in self.files:
-            self._store.folder.discard(file)
+            self._store.discard(file)
+
+    def _end_here(self) -> None:
+        """What waits cannot be written: it ends with its last run."""
+        self.full = True
+        self.size = self._at = sum(self.runs[-1]) if self.runs else 0
+        self._forget()
+        try:
+            for file in self.files:
+                if self.runs:
+                    self._store.folder.cut(file, self.size)
+                else:
+                    self._store.discard(file)
+        except OutputError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OutputError) -> None:
+        """Its files are not what they should be: there are none."""
+        self._store.folder.failures.took(error)
+        self.abandon()
+        self.full = True
+        self.runs, self.digests, self.size, self._at = [], {}, 0, 0
 
     def _store_whole(self, time: int) -> None:
         """Nothing was written yet: one call for each file, and for each digest."""
         data = memoryview(self._held)
         self._head = bytes(data[:HEAD])
+        if not self._store.fits(self.size * len(self.files)):
+            del data
+            return self._end_here()
+        try:
+            for file in self.files:
+                file.name = self._store.folder.store(file.name, file.stream, data, time)
+                file.made, file.part = True, self._store.folder.part
+        except OutputError as error:
+            del data
+            return self._give_up(error)
         self.runs.append((0, self.size))
-        for file in self.files:
-            file.name = self._store.folder.store(file.name, file.stream, data, time)
-            file.made = True
         for name in self._wanted:
             self.digests[name] = _MAKERS[name](data).hexdigest()
-        self._forget()
+        del data
+        return self._forget()
 
     def _complete(self, time: int) -> None:
+        try:
+            self._complete_files(time)
+        except OutputError as error:
+            self._give_up(error)
+
+    def _complete_files(self, time: int) -> None:
         folder = self._store.folder
         for file in self.files:
             if sum(self.runs[-1]) < self.size:  # a hole at the end
@@ -188,8 +248,10 @@ class Rendition:
             return
         self._head = self._head_with(piece)
         pieces = [each for each in (memoryview(self._held), piece) if each]
-        for file in self.files:
-            self._store.folder.write(file, pieces, size, self._at)
+        if not self._put(pieces, size):
+            pieces.clear()
+            self._end_here()
+            return
         self._hash_hole()
         for each in pieces:
             self._hash(each)
@@ -199,6 +261,18 @@ class Rendition:
             self.runs.append((self._at, size))
         self._at += size
         self._forget()
+
+    def _put(self, pieces: Sequence[Piece], size: int) -> bool:
+        """Write them into all files. False: not all of them have them."""
+        if not self._store.fits(size * len(self.files)):
+            return False
+        try:
+            for file in self.files:
+                self._store.folder.write(file, pieces, size, self._at)
+        except OutputError as error:
+            self._store.folder.failures.took(error)
+            return False
+        return True
 
     def _hash(self, piece: Piece) -> None:
         if self._hashing is None:

@@ -166,8 +166,10 @@ def keep(
         digests = {"md5": md5_of(decoded), "sha256": sha256_of(decoded)}
         name = ledger.object_name(number, entity.name, entity.media_type)
         made = ledger.keep(name, "object", decoded, origin, coding, flags, digests)
+        if made is None:
+            flags, digests = flags | Completeness.LIMITED, {}
     return [Extracted(
         number, side, made, origin.offset, origin.length, first.packet, entity.media_type,
-        detect(bytes(decoded[:HEAD])), len(decoded), len(data) if suffix else None, [coding] if coding else [],
-        digests, flags, {**facts},
+        detect(bytes(decoded[:HEAD])), len(decoded) if made else 0, len(data) if suffix else None,
+        [coding] if coding else [], digests, flags, {**facts},
     )]  # fmt: skip

@@ -1,0 +1,28 @@
+"""As test_disk_writes.py, for each of the first 200 writes, and for disks that fail for a while."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from tests.faults.test_disk_writes import FOUND, lose
+
+pytestmark = pytest.mark.slow
+NUMBERS = pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+MORE = pytest.mark.parametrize("more", [(), FOUND], ids=["streams", "findings"])
+
+
+@NUMBERS
+@MORE
+def test_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, more: tuple[str, ...]) -> None:
+    """Whichever of 200 writes fails: no crash, no loss that is not marked."""
+    assert lose(tmp_path, monkeypatch, range(1, 201), number, *more) > 100
+
+
+@NUMBERS
+@MORE
+def test_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, more: tuple[str, ...]) -> None:
+    """So, too, when the next 60 fail with it."""
+    assert lose(tmp_path, monkeypatch, range(1, 201, 7), number, *more, lasting=True) > 10
