@@ -110,6 +110,11 @@ def run_processes(
             if spool is not None:
                 spool.close()
             hands.close()
+    return _results(config, done, listener.lost)
+
+
+def _results(config: Config, done: dict[str, dict[str, Any]], lost: Sequence[str]) -> Results:
+    """Last words as results."""
     workers = [done[name] for n in range(config.workers) if (name := f"worker-{n}") in done]
     writers = [done[name] for m in range(config.writers) if (name := f"writer-{m}") in done]
     kept = done.get("keeper", {"counters": {}})["counters"]
@@ -117,7 +122,7 @@ def run_processes(
         done["capture"]["counters"] | kept, done["capture"]["inputs"], [each["counters"] for each in workers],
         [each["counters"] for each in writers], [tuple(pair) for each in writers for pair in each["renamed"]],
         None if config.rotation is None else done["binder"]["state"],
-        listener.lost,
+        lost,
     )  # fmt: skip
 
 

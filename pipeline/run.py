@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -69,10 +69,7 @@ def run(config: Config) -> Outcome:
                 complete(config, fragments, head, tail, plain)
             else:
                 _bind_last(config, fragments, results, started)
-            if results.lost:
-                folder.abandon()  # the marker stays: the files of a writer that died are in no report
-            else:
-                folder.finished()
+            (folder.abandon if results.lost else folder.finished)()  # the marker stays where files are in no report
     except (NothingRead, UsageError):  # nothing was written
         _remove_unfinished(config)
         folder.withdraw()
@@ -83,6 +80,11 @@ def run(config: Config) -> Outcome:
         raise
     if config.manifest and config.rotation is None:
         _make_manifest(config, results, started)
+    return _outcome(config, results, counters, begin)
+
+
+def _outcome(config: Config, results: Results, counters: Mapping[str, int], begin: float) -> Outcome:
+    """What the run came to, and what is to be said of it."""
     for wanted, given in dict.fromkeys(results.renamed):
         warning(f"{wanted} is taken by a file of somebody else's", f"what belongs there is in {given}")
     for message, hint in after(config, {**counters, **_times(results)}, results.inputs, lambda: first_batch(config)):

@@ -182,12 +182,6 @@ def summary(
     capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], input_bytes: int
 ) -> dict[str, int]:
     """The counters that the terminal and the report show."""
-    lost = {
-        "lost_with_worker.packets": capture.get("lost.packets", 0),
-        "lost_with_writer.bytes": worker.get("lost.bytes", 0),
-        "lost_with_writer.streams": worker.get("lost.streams", 0),
-    }
-    lost = lost if "lost.packets" in capture or "lost.streams" in worker else {}
     told = {
         "packets": capture["read"],
         "packets.tcp": worker["delivered"] + capture.get("lost.done", 0),
@@ -195,12 +189,12 @@ def summary(
         "packets.merged": capture[f"reason.{Reason.FRAGMENT_MERGED.label}"],
         "connections": worker["connections"],
         "connections.payload": worker["connections_with_payload"],
-        "streams": writer["rows"] if lost else worker["streams"],
+        "streams": writer["rows"],
         "files": writer["files"],
         "bytes.input": input_bytes,
         "bytes.payload": worker["seen"],
-        "bytes.written": writer["run_bytes"] if lost else worker["written"] - writer["unwritten"],
-        **lost,
+        "bytes.written": writer["run_bytes"],
+        **_lost(capture, worker),
         **({"bytes.unwritten": unwritten} if (unwritten := writer["unwritten"] + writer["uncompared"]) else {}),
         "bytes.duplicate": writer["duplicate"],
         "bytes.conflicting": writer["conflicting"],
@@ -227,6 +221,17 @@ def summary(
         **{name: capture[name] for name in _LIVE if name in capture},
     }
     return told | {name: told.get(name, 0) + count for name, count in _found(writer)}
+
+
+def _lost(capture: Mapping[str, int], worker: Mapping[str, int]) -> dict[str, int]:
+    """What was counted when processes died; nothing when none did."""
+    if "lost.packets" not in capture and "lost.streams" not in worker:
+        return {}
+    return {
+        "lost_with_worker.packets": capture.get("lost.packets", 0),
+        "lost_with_writer.bytes": worker.get("lost.bytes", 0),
+        "lost_with_writer.streams": worker.get("lost.streams", 0),
+    }
 
 
 def _found(writer: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -59,16 +59,8 @@ def capture_stage(
     senders = [outbox.add(wires.sender(f"batches-{n}")) for n in range(config.workers)]
     aside = _aside(config, spool)
     releases = _Releases(config, wires, outbox, status, aside)
+    Losses(config, "capture", wires, outbox, partial(_lose, senders, releases))
     capture = Capture(config, config.workers, spool, interfaces)
-
-    def lose(name: str) -> None:
-        if (n := number_of(name, "worker")) is not None:
-            senders[n].give_up()
-            releases.worker_lost(n)
-        elif (m := number_of(name, "writer")) is not None:
-            releases.writer_lost(m)
-
-    Losses(config, "capture", wires, outbox, lose)
     if is_endless(config):
         signal.signal(STOP, lambda *_: capture.stop())
     parts = Teller(config, "capture", wires, outbox)
@@ -80,30 +72,19 @@ def capture_stage(
         releases.expect(dealt)
         for sender, part in zip(senders, dealt.parts, strict=True):
             outbox.put(sender, encode_packets(part))
+        dealt.parts.clear()
         if aside is None:
             dealt.forget()
-        else:
-            dealt.parts.clear()
-        reads_on(dealt.number + 1)
+        hand.reads(dealt.number + 1, capture.packets + 1)
 
-    def reads_on(batch: int) -> None:
-        hand.name(batch, capture.packets + 1, 0)
-        hand.take(batch)
-
-    reads_on(0)
-    keeping: Keeping | None = None
+    hand.reads(0, 1)
+    keeping = _keeping(config, wires, outbox)
     if config.live is not None:
-        keeping = _keeping(config, wires, outbox)
         _live(config, capture, outbox, status, senders, releases, send, keeping)
     else:
-        if spool is not None:
-            spool.make_room = releases.wait_for_one
-        for dealt in capture.batches():
-            send(dealt)
+        _offline(capture, spool, releases, send)
     hand.rest()
-    for sender in senders:
-        outbox.put(sender, encode_note(Note("end", {})))
-    releases.wait_for_all()
+    _end(senders, releases, outbox)
     capture.hash_rest()
     if keeping is not None:
         keeping.finish()
@@ -112,6 +93,30 @@ def capture_stage(
     if aside is not None:
         aside.close()
     return {"counters": capture.counters() | releases.lost, "inputs": [describe(facts) for facts in capture.inputs]}
+
+
+def _offline(capture: Capture, spool: Spool | None, releases: _Releases, send: Callable[[Dealt], None]) -> None:
+    """Everything that is not live: it waits for us."""
+    if spool is not None:
+        spool.make_room = releases.wait_for_one
+    for dealt in capture.batches():
+        send(dealt)
+
+
+def _end(senders: Sequence[Sender], releases: _Releases, outbox: Outbox) -> None:
+    """All was sent: wait until it is written."""
+    for sender in senders:
+        outbox.put(sender, encode_note(Note("end", {})))
+    releases.wait_for_all()
+
+
+def _lose(senders: Sequence[Sender], releases: _Releases, name: str) -> None:
+    """A process is dead: nothing is sent to it, and nothing is waited for that it alone could bring."""
+    if (n := number_of(name, "worker")) is not None:
+        senders[n].give_up()
+        releases.worker_lost(n)
+    elif (m := number_of(name, "writer")) is not None:
+        releases.writer_lost(m)
 
 
 def _keeping(config: Config, wires: Wires, outbox: Outbox) -> Keeping | None:

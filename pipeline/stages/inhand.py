@@ -73,6 +73,11 @@ class Hand:
         if self._words is not None:
             self._words[self._slot] = _NOTHING
 
+    def reads(self, batch: int, first: int) -> None:
+        """It is about to read this batch, from that packet on."""
+        self.name(batch, first, 0)
+        self.take(batch)
+
     def name(self, batch: int, first: int, beyond: int) -> None:
         """A batch's packets. Only the capture process knows them."""
         if self._words is not None:

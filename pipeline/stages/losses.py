@@ -27,14 +27,13 @@ def goes_on(config: Config) -> bool:
 
 
 class Losses:
-    """The dead, by name. ``told`` is called with each, while this process waits."""
+    """The ear of a process: ``told`` is called with the name of each that dies, while this one waits."""
 
     def __init__(
         self, config: Config, name: str, wires: Wires, outbox: Outbox, told: Callable[[str], None],
         inbox: Inbox | None = None,
     ) -> None:  # fmt: skip
         """``inbox``: what this process waits for besides credit."""
-        self.names: set[str] = set()
         self._told = told
         if not goes_on(config):
             return
@@ -46,9 +45,7 @@ class Losses:
     def _hear(self) -> None:
         while isinstance(message := self._receiver.take(), Note):
             if message.kind == LOST:
-                name = str(message.facts["name"])
-                self.names.add(name)
-                self._told(name)
+                self._told(str(message.facts["name"]))
 
 
 def number(name: str, stage: str) -> int | None:

@@ -7,7 +7,7 @@ Invariant: every batch is answered to every such writer, were it with nothing, s
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.config import Config
@@ -27,67 +27,73 @@ def worker_stage(
 ) -> dict[str, Any]:
     """Take a batch, judge it, send what happened to each writer that it concerns."""
     receiver = wires.receiver(f"batches-{number}")
-    senders = {
-        m: outbox.add(wires.sender(f"events-{number}-{m}")) for m in targets(number, config.workers, config.writers)
-    }
+    writers = _Writers(number, config, wires, outbox)
     reassembler = Reassembler(
         config.limits, append=config.append, untaken=config.unprocessed is not None,
         connections=config.flows is not None,
     )  # fmt: skip
-
-    told = Told() if goes_on(config) else None
-
-    def say(events: EventBatch) -> None:
-        for m, sender in senders.items():
-            share = for_writer(events, m, config.writers)
-            if told is not None:
-                told.add(m, share)
-            for frames in encode_events(share):
-                outbox.put(sender, frames)
-
-    def lose(name: str) -> None:
-        if (m := number_of(name, "writer")) in senders:
-            senders[m].give_up()
-
     inbox = Inbox([receiver])
-    losses = Losses(config, f"worker-{number}", wires, outbox, lose, inbox)
+    Losses(config, f"worker-{number}", wires, outbox, writers.lose, inbox)
     look = _watched(config, reassembler, status)
     parts = Teller(config, f"worker-{number}", wires, outbox)
     while True:
         message = inbox.next()
         if isinstance(message, Packets):
             hand.take(message.batch.number)
-            say(reassembler.handle(message.batch))
+            writers.say(reassembler.handle(message.batch))
             hand.rest()
             look(message.batch)
         elif isinstance(message, Note) and message.kind == CUT:
-            say(reassembler.cut())
-            for sender in senders.values():
-                outbox.put(sender, encode_note(message))
+            writers.say(reassembler.cut())
+            writers.tell(message)
             parts.left(message.facts["folder"], {"counters": reassembler.totals()})
         else:
             break
     hand.take(END_OF_INPUT)
     for events in reassembler.finish():
-        say(events)
-    for sender in senders.values():
-        outbox.put(sender, encode_note(Note("end", {})))
+        writers.say(events)
+    writers.tell(Note("end", {}))
     parts.over()
     outbox.drain()
     hand.rest()
-    lost = {} if told is None else told.to({number_of(name, "writer") for name in losses.names})
-    return {"counters": reassembler.totals() | lost}
+    return {"counters": reassembler.totals() | writers.lost}
 
 
-class Told:
-    """What each writer was told to write, in case that it dies: nobody else knows then."""
+class _Writers:
+    """The writers that a worker's shards go to."""
 
-    def __init__(self) -> None:
-        self._told: dict[int, Counter[str]] = defaultdict(Counter)
+    def __init__(self, number: int, config: Config, wires: Wires, outbox: Outbox) -> None:
+        self._count = config.writers
+        self._senders = {
+            m: outbox.add(wires.sender(f"events-{number}-{m}")) for m in targets(number, config.workers, config.writers)
+        }
+        self._outbox = outbox
+        self._told: dict[int, Counter[str]] | None = defaultdict(Counter) if goes_on(config) else None
+        self._dead: set[int] = set()
 
-    def add(self, writer: int, events: EventBatch) -> None:
-        """A writer's share of a batch."""
-        told = self._told[writer]
+    def say(self, events: EventBatch) -> None:
+        """Each gets its share."""
+        for m, sender in self._senders.items():
+            share = for_writer(events, m, self._count)
+            if self._told is not None:
+                self._note(self._told[m], share)
+            for frames in encode_events(share):
+                self._outbox.put(sender, frames)
+
+    def tell(self, note: Note) -> None:
+        """All get it."""
+        for sender in self._senders.values():
+            self._outbox.put(sender, encode_note(note))
+
+    def lose(self, name: str) -> None:
+        """A process is dead."""
+        if (m := number_of(name, "writer")) is not None and m in self._senders:
+            self._dead.add(m)
+            self._senders[m].give_up()
+
+    @staticmethod
+    def _note(told: Counter[str], events: EventBatch) -> None:
+        """What a writer was told to write, in case that it dies: nobody else knows then."""
         if events.data is not None:
             told["lost.bytes"] += int(events.data.size.sum(dtype="int64"))
         if events.overlaps is not None:
@@ -95,9 +101,10 @@ class Told:
         if events.opened is not None:
             told["lost.streams"] += len(events.opened.stream)
 
-    def to(self, writers: Iterable[int | None]) -> Counter[str]:
-        """All that these were told."""
-        return sum((self._told[m] for m in writers if m is not None), Counter())
+    @property
+    def lost(self) -> Counter[str]:
+        """All that the dead ones were told."""
+        return sum((self._told[m] for m in self._dead if self._told is not None), Counter())
 
 
 def _watched(config: Config, reassembler: Reassembler, status: Sender) -> Callable[[PacketBatch], None]:

@@ -7,6 +7,7 @@ Invariant: a batch is released only when all its bytes are written.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -54,27 +55,17 @@ def writer_stage(
     usage: Usage | None = None, hand: Hand = NO_HAND,
 ) -> dict[str, Any]:  # fmt: skip
     """Take events, write, release. ``usage``: what the run takes of the disk, where that has a limit."""
-    sources = [n for n in range(config.workers) if number in targets(n, config.workers, config.writers)]
+    sources = _sources(number, config)
     inbox = Inbox([wires.receiver(f"events-{n}-{number}") for n in sources])
     release = outbox.add(wires.sender(f"releases-{number}"))
-    view = nothing_spooled if spool is None else spool.view
-    memory = Memory(config, view, keep=len(sources) + 1)
-    if config.console:
-        writer, apply = _printing(config, fragment, memory, len(sources))
-    else:
-        tell = _teller(outbox, status)
-        writer, apply = _plain(config, fragment, memory, _room(number, config, fragment, usage, tell), tell)
+    memory = Memory(config, nothing_spooled if spool is None else spool.view, keep=len(sources) + 1)
+    tell = _teller(outbox, status)
+    writer, apply = (
+        _printing(config, fragment, memory, len(sources)) if config.console
+        else _plain(config, fragment, memory, _room(number, config, fragment, usage, tell), tell)
+    )  # fmt: skip
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
-    if goes_on(config):
-        writer.note_orphans()
-
-    def lose(name: str) -> None:
-        if (worker := number_of(name, "worker")) in sources:
-            inbox.give_up(sources.index(worker))
-        elif name == "capture":
-            release.give_up()
-
-    Losses(config, f"writer-{number}", wires, outbox, lose, inbox)
+    Losses(config, f"writer-{number}", wires, outbox, partial(_lose, sources, inbox, release), inbox)
     ended: set[int] = set()
     untaken: dict[int, list[tuple[int, int]]] = {}
     beat = _pulse(config, writer, status)
@@ -87,11 +78,8 @@ def writer_stage(
             if message.events.untaken is not None:
                 untaken.setdefault(message.events.number, []).extend(untaken_in(message.events))
             for batch in apply(message):
-                facts = {
-                    "number": batch,
-                    "untaken": untaken.pop(batch, []),
-                    "worker": ALL if config.console else sources[inbox.source],
-                }
+                worker = ALL if config.console else sources[inbox.source]
+                facts = {"number": batch, "untaken": untaken.pop(batch, []), "worker": worker}
                 outbox.put(release, encode_note(Note("release", facts)))
             hand.rest()
         elif isinstance(message, Note) and message.kind == CUT:
@@ -105,6 +93,19 @@ def writer_stage(
     outbox.drain()
     hand.rest()
     return {"counters": writer.counters, "renamed": writer.folder.renamed}
+
+
+def _sources(number: int, config: Config) -> list[int]:
+    """The workers that have shards of this writer's."""
+    return [n for n in range(config.workers) if number in targets(n, config.workers, config.writers)]
+
+
+def _lose(sources: list[int], inbox: Inbox, release: Sender, name: str) -> None:
+    """A process is dead: what a worker had sent is all that comes of it."""
+    if (worker := number_of(name, "worker")) is not None and worker in sources:
+        inbox.give_up(sources.index(worker))
+    elif name == "capture":
+        release.give_up()
 
 
 def _pulse(config: Config, writer: Writer, status: Sender) -> Callable[[], None]:
@@ -137,6 +138,8 @@ def _room(number: int, config: Config, fragment: Path, usage: Usage | None, tell
 def _plain(config: Config, fragment: Path, memory: Memory, room: Room | None, tell: Tell) -> tuple[Writer, _Apply]:
     """Events are applied as they come."""
     writer = Writer(config, fragment, memory, room=room, tell=tell)
+    if goes_on(config):
+        writer.note_orphans()
 
     def apply(message: Happened) -> list[int]:
         writer.apply(message.events)

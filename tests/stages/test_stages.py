@@ -179,7 +179,7 @@ def test_capture_runs_ahead_by_a_number_of_batches_only(tmp_path: Path, folder: 
         assert got == list(range(count))
 
     def let_go(number: int) -> None:
-        release.send(encode_note(Note("release", {"number": number})))
+        release.send(encode_note(Note("release", {"number": number, "worker": 0})))
 
     threads.start("capture", partial(capture_stage, config, None))
     hear_just(UNRELEASED)
