@@ -20,6 +20,7 @@ from pipeline import errors
 from pipeline.config import Config
 from pipeline.console import Progress, warning
 from pipeline.errors import FlowshardError, InputChanged, InternalError, OutputError
+from pipeline.output import make_folder
 from pipeline.reading import is_copied
 from pipeline.results import Results
 from pipeline.runfolder import RunFolder
@@ -132,6 +133,8 @@ def _start(
 ) -> None:  # fmt: skip
     """Start all, each put on the list at once; live, when the interfaces are open and no right is left."""
     interfaces = [] if sensor is None else sensor.interfaces()
+    if config.save_crash is not None and sensor is not None:
+        make_folder(config.save_crash)  # later the capture process could not
     for name, stage in _stages(config, fragments, spool, interfaces, hands):
         niceness = _BEHIND_CAPTURE if sensor is not None and processes else 0
         writable = None if sensor is None else _writable(config, fragments, name)
@@ -231,7 +234,8 @@ def _writable(config: Config, fragments: Sequence[Path], name: str) -> list[Path
         return [config.output]
     if stage == "keeper" and config.live is not None and config.live.keep is not None:
         return [config.live.keep.folder]
-    return [config.unfinished.parent] if stage == "capture" and config.unfinished is not None else []
+    unfinished = None if config.unfinished is None else config.unfinished.parent
+    return [folder for folder in (unfinished, config.save_crash) if folder is not None] if stage == "capture" else []
 
 
 class _Listener:
@@ -342,15 +346,15 @@ class _Listener:
         told = lost.message + ("" if lost.place is None else f" {lost.place.told()}")
         say = warning if self._sensor is None else self._sensor.warn
         say(told, f"the capture ends, the others finish what they have; {lost.hint}")
-        self._order(name)
+        self._order(name, lost.place)
         if "capture" in self._said:
             self._order("capture")
         self._stop.ask()
         return True
 
-    def _order(self, name: str) -> None:
+    def _order(self, name: str, place: Place | None = None) -> None:
         """Tell the others that this process is gone. The capture process, which is done with batches once nobody who
         lives has them, may be so before the word of a dead worker's last ones has reached it."""
         for other, sender in self._orders.items():
             if other not in self.lost and other not in self._said:
-                sender.send(encode_note(Note(LOST, {"name": name})))
+                sender.send(encode_note(Note(LOST, {"name": name, "place": None if place is None else list(place)})))

@@ -94,5 +94,7 @@ def folders(config: Config) -> tuple[Path, list[Path]]:
         named.append(config.spool_folder)
     if config.live is not None and config.live.keep is not None:  # it is made, too, if missing
         named.append(nearest(config.live.keep.folder))
+    if config.save_crash is not None:
+        named.append(nearest(config.save_crash))
     inside = os.path.realpath(output)
     return output, [each for each in named if os.path.commonpath([inside, os.path.realpath(each)]) != inside]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -57,6 +57,21 @@ def save_again(config: Config, place: Place) -> Path | None:
         warning(f"what was in hand could not be saved: the process for it {saver.fate()}")
         return None
     return path
+
+
+def save_open(config: Config, place: Place, spool: Callable[[], U8], dealt: Iterable[Dealt]) -> tuple[str, str]:
+    """While the run goes on to its end: of the batches that are under way those that were in hand. What to say."""
+    assert config.save_crash is not None
+    path = free_name(config.save_crash, place)
+    try:
+        config.save_crash.mkdir(mode=0o700, exist_ok=True)
+        file = CrashFile(config, place, path, spool)
+        for each in dealt:
+            file.add(each)
+        file.close()
+    except (FlowshardError, OSError) as error:
+        return f"what {place.process} had in hand could not be saved", str(error)
+    return f"what {place.process} had in hand is in {path}", "please report this, with that file if you can"
 
 
 def free_name(folder: Path, place: Place) -> Path:

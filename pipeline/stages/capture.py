@@ -21,7 +21,7 @@ from pipeline.config import Config
 from pipeline.memory import nothing_spooled
 from pipeline.reading import is_endless
 from pipeline.stages.binder import Teller
-from pipeline.stages.inhand import NO_HAND, Hand
+from pipeline.stages.inhand import NO_HAND, Hand, Place
 from pipeline.stages.losses import Losses
 from pipeline.stages.losses import number as number_of
 from pipeline.stages.pace import Pace
@@ -59,7 +59,7 @@ def capture_stage(
     senders = [outbox.add(wires.sender(f"batches-{n}")) for n in range(config.workers)]
     aside = _aside(config, spool)
     releases = _Releases(config, wires, outbox, status, aside)
-    Losses(config, "capture", wires, outbox, partial(_lose, senders, releases))
+    Losses(config, "capture", wires, outbox, partial(_lose, config, spool, status, senders, releases))
     capture = Capture(config, config.workers, spool, interfaces)
     if is_endless(config):
         signal.signal(STOP, lambda *_: capture.stop())
@@ -73,7 +73,7 @@ def capture_stage(
         for sender, part in zip(senders, dealt.parts, strict=True):
             outbox.put(sender, encode_packets(part))
         dealt.parts.clear()
-        if aside is None:
+        if aside is None and config.save_crash is None:
             dealt.forget()
         hand.reads(dealt.number + 1, capture.packets + 1)
 
@@ -110,8 +110,16 @@ def _end(senders: Sequence[Sender], releases: _Releases, outbox: Outbox) -> None
     releases.wait_for_all()
 
 
-def _lose(senders: Sequence[Sender], releases: _Releases, name: str) -> None:
+def _lose(
+    config: Config, spool: Spool | None, status: Sender, senders: Sequence[Sender], releases: _Releases, name: str,
+    place: Place | None,
+) -> None:  # fmt: skip
     """A process is dead: nothing is sent to it, and nothing is waited for that it alone could bring."""
+    if place is not None and config.save_crash is not None:
+        from pipeline.recovery.saving import save_open
+
+        message, hint = save_open(config, place, nothing_spooled if spool is None else spool.view, releases.dealt())
+        status.send(encode_note(Note("remark", {"message": message, "hint": hint})))
     if (n := number_of(name, "worker")) is not None:
         senders[n].give_up()
         releases.worker_lost(n)
@@ -230,6 +238,10 @@ class _Releases:
         for batch in list(self._open.values()):
             batch.left = {pair for pair in batch.left if not dead(*pair)}
         self._settle()
+
+    def dealt(self) -> list[Dealt]:
+        """Those that are under way."""
+        return [batch.dealt for batch in self._open.values()]
 
     def count(self) -> int:
         """Batches under way."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from pipeline.config import Config
 from pipeline.reading import is_endless
+from pipeline.stages.inhand import Place
 from pipeline.stages.process import LOST, Inbox, Outbox
 from pipeline.transport import Wires
 from workers.wire import Note
@@ -27,10 +28,11 @@ def goes_on(config: Config) -> bool:
 
 
 class Losses:
-    """The ear of a process: ``told`` is called with the name of each that dies, while this one waits."""
+    """The ear of a process: while it waits ``told`` is called with the name of each that dies, and what that had in
+    hand."""
 
     def __init__(
-        self, config: Config, name: str, wires: Wires, outbox: Outbox, told: Callable[[str], None],
+        self, config: Config, name: str, wires: Wires, outbox: Outbox, told: Callable[[str, Place | None], None],
         inbox: Inbox | None = None,
     ) -> None:  # fmt: skip
         """``inbox``: what this process waits for besides credit."""
@@ -45,7 +47,8 @@ class Losses:
     def _hear(self) -> None:
         while isinstance(message := self._receiver.take(), Note):
             if message.kind == LOST:
-                self._told(str(message.facts["name"]))
+                place = message.facts["place"]
+                self._told(str(message.facts["name"]), None if place is None else Place(*place))
 
 
 def number(name: str, stage: str) -> int | None:

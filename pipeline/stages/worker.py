@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.stages.binder import Teller
-from pipeline.stages.inhand import NO_HAND, Hand
+from pipeline.stages.inhand import NO_HAND, Hand, Place
 from pipeline.stages.losses import Losses, goes_on
 from pipeline.stages.losses import number as number_of
 from pipeline.stages.process import CUT, Inbox, Outbox, targets
@@ -85,7 +85,7 @@ class _Writers:
         for sender in self._senders.values():
             self._outbox.put(sender, encode_note(note))
 
-    def lose(self, name: str) -> None:
+    def lose(self, name: str, _: Place | None) -> None:
         """A process is dead."""
         if (m := number_of(name, "writer")) is not None and m in self._senders:
             self._dead.add(m)

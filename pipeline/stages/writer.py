@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pipeline.config import Config
 from pipeline.memory import Memory, allow_files, nothing_spooled
 from pipeline.stages.binder import Teller
-from pipeline.stages.inhand import NO_HAND, Hand
+from pipeline.stages.inhand import NO_HAND, Hand, Place
 from pipeline.stages.losses import Losses, goes_on
 from pipeline.stages.losses import number as number_of
 from pipeline.stages.process import CUT, Inbox, Outbox, targets
@@ -100,7 +100,7 @@ def _sources(number: int, config: Config) -> list[int]:
     return [n for n in range(config.workers) if number in targets(n, config.workers, config.writers)]
 
 
-def _lose(sources: list[int], inbox: Inbox, release: Sender, name: str) -> None:
+def _lose(sources: list[int], inbox: Inbox, release: Sender, name: str, _: Place | None) -> None:
     """A process is dead: what a worker had sent is all that comes of it."""
     if (worker := number_of(name, "worker")) is not None and worker in sources:
         inbox.give_up(sources.index(worker))

@@ -23,7 +23,7 @@ from tests.build import Conversation, in_turns
 from tests.faults.killing import children, in_session
 from tests.faults.trials import BATCHES
 from tests.live.network import Network, capturing, settle
-from tests.runs import COMMAND, MARKER, REPORT, Finished, counters, environment, flows, report_of
+from tests.runs import COMMAND, MARKER, REPORT, Finished, counters, environment, flows, report_of, run_apart
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,17 @@ def test_what_was_analyzed_of_a_lost_stream_is_told_as_cut(web: Path, tmp_path: 
     assert "error: worker-1 died\n" in done.err
 
 
+def test_what_it_had_in_hand_is_kept(web: Path, tmp_path: Path, temp: Path) -> None:
+    """--save-crash where the input cannot be read again: the capture process still has the batch."""
+    kept = tmp_path / "kept"
+    done = piped(web, tmp_path / "out", temp, "worker-1@4", "--save-crash", str(kept))
+    assert done.status == 70, done.err
+    (file,) = kept.iterdir()
+    assert f"warning: what worker-1 had in hand is in {file}\n" in done.err
+    alone = run_apart("-r", file, "-o", tmp_path / "alone", "--workers", "0")
+    assert (alone.status, alone.err.split()[:2]) == (0, ["packets", "256,"])
+
+
 def kill_at_random(seed: int, name: str, web: Path, out: Path, temp: Path) -> None:
     """End a stage of a piped run at a random moment; the rest of the input comes slowly behind that."""
     rng, data = random.Random(f"{name} {seed}"), web.read_bytes()
@@ -186,13 +197,15 @@ def test_a_live_run_ends_in_order_when_a_process_dies(victim: str, network: Netw
         Conversation(client=("10.0.0.1", 40_000 + n)).packets([(n % 2, rng.randbytes(4000)), (1 - n % 2, b"x" * 900)])
         for n in range(40)
     ]
-    with capturing(network, tmp_path / "out", "-i", "a1", "-md5", "--workers", "2", "--writers", "2") as run:
+    words = ("-i", "a1", "-md5", "--workers", "2", "--writers", "2", "--save-crash", tmp_path / "kept")
+    with capturing(network, tmp_path / "out", *words) as run:
         network.send(in_turns(*talks), "a0", folder=tmp_path)
         settle(1.0)
         os.kill(run.children[2 if victim == "worker" else 4], signal.SIGKILL)
         status, err = run.ends()
     assert status == 70, err
     assert f"error: {victim}-1 died" in err, err
+    assert (tmp_path / "kept").is_dir()  # it had nothing in hand; a confined process could not make it later
     named, lost = check_claims(tmp_path / "out")
     assert named
     told = counters(report_of(tmp_path / "out"))
@@ -202,3 +215,17 @@ def test_a_live_run_ends_in_order_when_a_process_dies(victim: str, network: Netw
         assert told["received"] == told["packets"] + sum(n for name, n in told.items() if name.startswith("dropped."))
     else:
         assert told["lost_with_writer.streams"] > 0
+
+
+@pytest.mark.live
+def test_a_live_run_keeps_what_was_in_hand(network: Network, tmp_path: Path) -> None:
+    """The capture process, confined as it is, may write into the folder of --save-crash."""
+    packets = Conversation(acknowledge=False).packets([(0, bytes(1000))] * 40)
+    words = ("-i", "a1", "--workers", "1", "--writers", "1", "--save-crash", tmp_path / "kept")
+    with capturing(network, tmp_path / "out", *words, env={FAULT: "worker-0@0"}) as run:
+        network.send(packets, "a0", folder=tmp_path)
+        status, err = run.ends()
+    assert status == 70, err
+    (file,) = (tmp_path / "kept").iterdir()
+    assert f"warning: what worker-0 had in hand is in {file}\n" in err
+    assert file.stat().st_size > 10_000
