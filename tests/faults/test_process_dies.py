@@ -131,8 +131,8 @@ def test_a_run_on_the_console_is_not_begun_anew(web: Path, tmp_path: Path, temp:
     assert list(temp.iterdir()) == []
 
 
-def test_a_run_on_a_pipe_is_not_begun_anew(web: Path, tmp_path: Path, temp: Path) -> None:
-    """What came through a pipe is gone: a death ends the run, with status 70, a marked folder and no report."""
+def test_a_capture_process_that_dies_at_a_pipe_ends_the_run(web: Path, tmp_path: Path, temp: Path) -> None:
+    """What came through a pipe is gone with it: status 70 at once, a marked folder and no report."""
     code = (
         "import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-m', 'pipeline', *sys.argv[2:]],"
         " stdin=open(sys.argv[1], 'rb')).returncode)"
@@ -142,10 +142,10 @@ def test_a_run_on_a_pipe_is_not_begun_anew(web: Path, tmp_path: Path, temp: Path
     feed = f"import os; os.system('cat {web} > {fifo} &')\n"
     done = run_apart(
         fifo, *words(Path("-"), tmp_path / "out", 2), "--quiet", code=feed + code,
-        env={FAULT: "worker-0@3", "TMPDIR": str(temp)},
+        env={FAULT: "capture@3", "TMPDIR": str(temp)},
     )  # fmt: skip
     assert done.status == 70, done.err
-    assert re.match(r"error: worker-0 \(process \d+\) was ended by SIGKILL at packets [\d,]+ to ", done.err), done.err
+    assert re.match(r"error: capture \(process \d+\) was ended by SIGKILL at packet [\d,]+ and ", done.err), done.err
     check_failed_folder(tmp_path / "out")
 
 
