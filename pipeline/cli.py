@@ -124,11 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FlowshardError as error:
         console.error(error.message, error.hint)
         return error.status
-    except KeyboardInterrupt:
-        return _interrupted()
-    except Exception as error:  # noqa: BLE001 - whatever else comes is a defect of ours, told in one line
-        if isinstance(error.__cause__, KeyboardInterrupt):
-            return _interrupted()  # while a module made a class: Python 3.11 wraps what comes then
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - whatever else comes is a defect, told in one line
+        if KeyboardInterrupt in {type(error), type(error.__cause__)}:  # Python 3.11 wraps it while a class is made
+            console.error("interrupted", "what was written so far is not complete")
+            return INTERRUPTED
         if not {"-v", "--verbose"}.isdisjoint(words):
             traceback.print_exc()
         console.error(
@@ -136,11 +135,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "this is a defect of flowshard; -v shows where it happened",
         )
         return INTERNAL
-
-
-def _interrupted() -> int:
-    console.error("interrupted", "what was written so far is not complete")
-    return INTERRUPTED
 
 
 def _answer(answer: Answer) -> int:

@@ -6,6 +6,7 @@ same examples each time. ``--update-golden`` writes tests/golden anew instead of
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI"):
         raise pytest.UsageError("--update-golden: CI compares with the golden folder, it does not write it")
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves stay: the collector need not look at them again and again (a tenth of the time)."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

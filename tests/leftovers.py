@@ -13,11 +13,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[Callable[[], int]]:
-    """No collector runs inside. What it gives tells how many objects made since only a collector would find."""
+    """No collector runs inside. What it gives tells how many objects made since only a collector would find.
+
+    What was there before stays frozen, as tests/conftest.py has it."""
     gc.freeze()
     gc.disable()
     try:
         yield gc.collect
     finally:
         gc.enable()
-        gc.unfreeze()
