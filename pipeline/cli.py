@@ -48,7 +48,7 @@ from pipeline.inputs import Found, find_inputs
 from pipeline.live.asked import is_live, listing, with_live
 from pipeline.options import HelpAsked, read_options
 from pipeline.parts.asked import with_parts
-from workers.limits import Limits, within
+from workers.limits import Limits
 from workers.overlap import POLICIES
 
 if TYPE_CHECKING:
@@ -229,6 +229,8 @@ def _limits(options: argparse.Namespace) -> Limits:
     )
     if options.memory is None:
         return limits
+    from workers.budget import within
+
     memory = byte_size("--memory", options.memory, LEAST_MEMORY, MOST_MEMORY)
     return within(limits, memory, analyzed=options.analyze or bool(options.extract))
 

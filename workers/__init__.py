@@ -5,6 +5,7 @@ outcome, never an exception. The same input gives the same events, however it wa
 
     contract.py     what the stages say to one another: PacketBatch and the tables of events
     limits.py       every limit, with its unit, default, and what happens at it
+    budget.py       ... and how --memory is divided among them
     wire.py         contract to frames and back
     reassembler.py  PacketBatch to events: which flows take which path
     placing.py      a batch sorted by flow and side, each segment with its offset

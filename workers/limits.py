@@ -7,10 +7,8 @@ Invariant: no limit depends on the number of workers, so what is evicted or refu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
 
-from workers.contract import SHARDS
 from workers.overlap import PolicyName
 
 MIB = 1 << 20
@@ -48,8 +46,8 @@ class Limits:
     """A closed connection waits this long for stragglers (TIME-WAIT, 2 MSL, RFC 9293 3.4.2)."""
     idle_ns: int = 86_400 * SECOND
     """An open connection is given up after a day without a packet."""
-    ranges_per_shard: int = 1 << 62
-    """Ranges beyond the first of each stream that a virtual shard keeps: none by default, see ``within``. At the limit
+    ranges_per_shard: int | None = None
+    """Ranges beyond the first of each stream that a virtual shard keeps: none by default, see budget.py. At the limit
     the stream that has one more makes its lowest final, as at its own limit; counted ``limit.ranges``."""
     fragment_bytes: int = 32 * MIB
     """Memory of IP fragments that wait for others, those in tunnels a quarter of it. At the limit the oldest datagram
@@ -79,31 +77,3 @@ class Limits:
     """Parts of a multipart/form-data body that become objects. Others stay in the body; counted ``limit.parts``."""
     overlap: PolicyName = "first"
     """``--overlap``: which bytes win where segments overlap."""
-
-
-CONNECTION_BYTES: Final = 3_584
-"""What an open connection takes, of a worker (1.1 kB) and of a writer (2.4 kB); its names included."""
-ANALYZED_BYTES: Final = 9_216
-"""... and what its analyzers take besides."""
-RANGE_BYTES: Final = 256
-_HALF_OPEN_BYTES: Final = 768
-
-
-def within(limits: Limits, memory: int, *, analyzed: bool) -> Limits:
-    """The limits with which a run's state takes ``memory`` bytes at most, over all its processes; none becomes wider.
-
-    An eighth is for fragments, a quarter for ranges that wait, half for connections, an eighth for half-open ones.
-    Each virtual shard has the 256th part of it, whoever serves it: so what is given up depends on the input and on
-    ``memory`` alone, not on the number of processes.
-    """
-    each = CONNECTION_BYTES + (ANALYZED_BYTES if analyzed else 0)
-    shard = memory // SHARDS
-    half_open = min(limits.half_open_per_shard, max(1, shard // 8 // _HALF_OPEN_BYTES))
-    open_ones = max(1, shard // 2 // each)
-    return replace(
-        limits,
-        connections_per_shard=min(limits.connections_per_shard, open_ones + half_open),
-        half_open_per_shard=half_open,
-        ranges_per_shard=min(limits.ranges_per_shard, max(1, shard // 4 // RANGE_BYTES)),
-        fragment_bytes=min(limits.fragment_bytes, memory // 8),
-    )

@@ -206,10 +206,12 @@ class Reassembler:
             connection.take(held, limits, out)
         mine = connection.sides[segment.side]
         before = mine.written + mine.overlap + mine.beyond, mine.not_data, mine.refused
-        further = mine.further
+        most, further = limits.ranges_per_shard, 0
+        if most is not None:
+            further = mine.further
         connection.take(segment, limits, out, stray=verdict is Verdict.STRAY)
-        if mine.further != further:
-            self._count_ranges(mine, mine.further - further, out)
+        if most is not None and mine.further != further:
+            self._bound_ranges(mine, mine.further - further, most, out)
         if self.untaken and segment.size > segment.missing and mine.written + mine.overlap + mine.beyond == before[0]:
             reason = Untaken.OUTSIDE_WINDOW
             if mine.not_data != before[1]:
@@ -220,11 +222,11 @@ class Reassembler:
         self._tell_opened(connection, segment, keys[segment.flow], out)
         return connection
 
-    def _count_ranges(self, mine: dr.Direction, more: int, out: Events) -> None:
+    def _bound_ranges(self, mine: dr.Direction, more: int, most: int, out: Events) -> None:
         """So many ranges more wait; where its shard has too many, the stream that added to them gives some up."""
         held = self.table.ranges
         held[mine.shard] += more
-        while held[mine.shard] > self.limits.ranges_per_shard and mine.further:
+        while held[mine.shard] > most and mine.further:
             mine.fold(self.limits, out)
             held[mine.shard] -= 1
 

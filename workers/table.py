@@ -82,7 +82,7 @@ class Table:
         self.index: dict[bytes, int] = {}
         self.details: dict[int, Detail] = {}
         self.ranges: I64 = np.zeros(SHARDS, np.int64)
-        """By shard, the ranges that ``details`` holds beyond the first of each direction."""
+        """By shard, the ranges that ``details`` holds beyond the first of each direction, where they have a limit."""
         self.pending: dict[int, Segment] = {}
         self.carried: dict[bytes, int] = {}
         """Of each tuple, how many connections with payload it has had: names must stay unique."""
@@ -281,7 +281,8 @@ class Table:
         connection.absorb_pending()
         self.rows[row] = connection.row()
         for side, direction in enumerate(connection.sides):
-            self.ranges[connection.shard] -= direction.further
+            if self.limits.ranges_per_shard is not None:
+                self.ranges[connection.shard] -= direction.further
             direction.close(self.limits, out)
             self.sides[2 * row + side] = direction.columns()
 
