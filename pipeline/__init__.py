@@ -26,7 +26,7 @@ input and the options only, not on N, M, the batch size or scheduling.
 Where things are, in the order in which the data takes them:
 
     cli.py         argv to Config; messages and exit status; no work done here
-    options.py     how options are spelled, and the help
+    options.py     how options are spelled, and the help; destinations.py: those that say what goes where
     inputs.py      which captures -r names
     config.py      Config, and the decisions that need no file: how many processes, is -F well formed
     run.py         one run, from its configuration to its report; reads like the data's path

@@ -33,16 +33,15 @@ from pipeline.config import (
     MOST_MEMORY,
     MOST_PROCESSES,
     MOST_SPOOL_BYTES,
-    STDIN,
     Config,
     OverlapPolicy,
     byte_size,
-    check_name_format,
     check_protocols,
     choose_processes,
     point_in_time,
     whole_number,
 )
+from pipeline.destinations import with_output
 from pipeline.errors import FlowshardError, PipeClosed, UsageError
 from pipeline.inputs import Found, find_inputs
 from pipeline.live.asked import is_live, listing, with_live
@@ -208,7 +207,7 @@ def _config(options: argparse.Namespace, found: Found, expression: str, command_
         limits=_limits(options),
         command_line=command_line,
     )
-    return _with_resources(options, found, _with_output(options, config))
+    return _with_resources(options, found, with_output(options, config))
 
 
 def _limits(options: argparse.Namespace) -> Limits:
@@ -233,37 +232,6 @@ def _limits(options: argparse.Namespace) -> Limits:
 
     memory = byte_size("--memory", options.memory, LEAST_MEMORY, MOST_MEMORY)
     return within(limits, memory, analyzed=options.analyze or bool(options.extract))
-
-
-def _with_output(options: argparse.Namespace, config: Config) -> Config:
-    """What is written, and where: no two things into one file, and nothing over an input."""
-    if options.format is not None:
-        check_name_format(options.format, analyze=options.analyze and not options.console)
-    output = Path(options.output)
-    if os.path.exists(output) and not output.is_dir():
-        raise UsageError(f"{output}: not a folder", "give -o a folder; it is made if missing")
-    if options.console and options.packet_map:
-        raise UsageError("-c and --packet-map exclude one another", "-c writes nothing into the output folder")
-    if options.console and options.extract:
-        raise UsageError("-c and -e exclude one another", "-c -a prints what was found; for objects, leave -c away")
-    if options.manifest:
-        for option, given in (("-c", options.console), ("--no-report", options.no_report)):
-            if given:
-                raise UsageError(
-                    f"{option} and --manifest exclude one another", "a manifest is of the files that a report names"
-                )
-    config = replace(
-        config,
-        output=output,
-        name_format=options.format,
-        report=_report(options, output),
-        flows=_target("--flows", options.flows),
-        unprocessed=_target("-w", options.write_unprocessed),
-        packet_map=options.packet_map,
-        manifest=options.manifest,
-    )
-    _check_targets(config)
-    return config
 
 
 def _with_resources(options: argparse.Namespace, found: Found, config: Config) -> Config:
@@ -342,58 +310,6 @@ def _check_words(words: Sequence[str]) -> None:
                 f"{word}: a capture where a filter expression is expected",
                 "give each capture an -r of its own, or -r a folder",
             )
-
-
-def _report(options: argparse.Namespace, output: Path) -> Path | None:
-    if options.report is None:
-        return None if options.no_report or options.console else output / "report.xml"
-    if options.no_report:
-        raise UsageError("-X and --no-report exclude one another", "give one of them")
-    return _target("-X", options.report)
-
-
-def _target(option: str, text: str | None) -> Path | None:
-    """A file that is to be written."""
-    if text is None:
-        return None
-    if text in {"", "-"} or os.path.isdir(text):
-        raise UsageError(f"{option}: '{text}' is not the name of a file", f"give {option} FILE")
-    return Path(text)
-
-
-def _check_targets(config: Config) -> None:
-    """What is written besides the streams: each its own file, and none of them an input."""
-    packet_map = config.output / "packet-map.tsv" if config.packet_map else None
-    index = config.output / "objects.jsonl" if config.extract else None
-    manifest = config.output / "manifest.json" if config.manifest else None
-    targets = {
-        "-X": config.report, "--flows": config.flows, "-w": config.unprocessed, "--packet-map": packet_map, "-e": index,
-        "--manifest": manifest,
-    }  # fmt: skip
-    seen: dict[str, str] = {}
-    for option, path in targets.items():
-        if path is None:
-            continue
-        other = seen.setdefault(os.path.realpath(path), option)
-        if other != option:
-            raise UsageError(f"{option}: {path} is where {_WHAT[other]} goes", "give each a file of its own")
-        if any(_same(path, source) for source in config.inputs):
-            raise UsageError(f"{option}: {path} is an input of this run", f"give {_WHAT[option]} a name of its own")
-
-
-_WHAT: Final = {
-    "-X": "the report", "--flows": "the list of flows", "-w": "what is not processed", "--packet-map": "the packet map",
-    "-e": "the index of objects", "--manifest": "the manifest",
-}  # fmt: skip
-
-
-def _same(target: Path, source: Path) -> bool:
-    if os.path.abspath(target) == os.path.abspath(source):
-        return source != STDIN
-    try:
-        return target.exists() and os.path.samefile(target, 0 if source == STDIN else source)
-    except OSError:  # one of them went away meanwhile: who opens it will tell
-        return False
 
 
 def _overlap(text: str) -> OverlapPolicy:

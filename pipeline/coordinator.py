@@ -123,7 +123,7 @@ def _results(config: Config, done: dict[str, dict[str, Any]], lost: Sequence[str
         done["capture"]["counters"] | kept, done["capture"]["inputs"], [each["counters"] for each in workers],
         [each["counters"] for each in writers], [tuple(pair) for each in writers for pair in each["renamed"]],
         None if config.rotation is None else done["binder"]["state"],
-        lost,
+        tuple(lost),
     )  # fmt: skip
 
 

@@ -68,11 +68,7 @@ def _run(
 ) -> Results:
     capture = Capture(config, 1, spool, () if sensor is None else sensor.interfaces())
     stopping(capture.stop)
-    worker = Reassembler(
-        config.limits, append=config.append, untaken=config.unprocessed is not None,
-        connections=config.flows is not None,
-    )  # fmt: skip
-    usage = _usage(config)
+    worker, usage = _worker(config), _usage(config)
     writer = _writer(config, fragment, Memory(config, spool.view, keep=1), usage)
     aside = _aside(config, spool)
     binder = _rotate(config, fragment, capture, worker, writer, usage, rotating)
@@ -100,6 +96,13 @@ def _run(
     return Results(
         capture.counters(), [describe(facts) for facts in capture.inputs], [worker.totals()], [writer.counters],
         writer.folder.renamed, None if binder is None else binder.state(),
+    )  # fmt: skip
+
+
+def _worker(config: Config) -> Reassembler:
+    return Reassembler(
+        config.limits, append=config.append, untaken=config.unprocessed is not None,
+        connections=config.flows is not None,
     )  # fmt: skip
 
 

@@ -58,18 +58,7 @@ def run(config: Config) -> Outcome:
         fragments = [each for m, each in enumerate(fragments) if f"writer-{m}" not in results.lost]
         _refuse_no_capture(config, results)
         counters = account(results)
-        if config.rotation is None:
-            plain = rename_plain(config, fragments)
-            from pipeline.provenance import report_head, report_tail  # its imports are made while the stages work
-
-            head = report_head(config, started)
-            tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
-        with _uninterrupted():  # or there could be a report in a folder that is marked as incomplete
-            if config.rotation is None:
-                complete(config, fragments, head, tail, plain)
-            else:
-                _bind_last(config, fragments, results, started)
-            (folder.abandon if results.lost else folder.finished)()  # the marker stays where files are in no report
+        _complete(config, folder, fragments, results, counters, (started, begin))
     except (NothingRead, UsageError):  # nothing was written
         _remove_unfinished(config)
         folder.withdraw()
@@ -81,6 +70,26 @@ def run(config: Config) -> Outcome:
     if config.manifest and config.rotation is None:
         _make_manifest(config, results, started)
     return _outcome(config, results, counters, begin)
+
+
+def _complete(
+    config: Config, folder: Output, fragments: Sequence[Path], results: Results, counters: Mapping[str, int],
+    times: tuple[int, float],
+) -> None:  # fmt: skip
+    """The report and what stands beside it. ``times``: when the run began, by the clock and by the counter."""
+    started, begin = times
+    if config.rotation is None:
+        plain = rename_plain(config, fragments)
+        from pipeline.provenance import report_head, report_tail  # its imports are made while the stages work
+
+        head = report_head(config, started)
+        tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
+    with _uninterrupted():  # or there could be a report in a folder that is marked as incomplete
+        if config.rotation is None:
+            complete(config, fragments, head, tail, plain)
+        else:
+            _bind_last(config, fragments, results, started)
+        (folder.abandon if results.lost else folder.finished)()  # the marker stays where files are in no report
 
 
 def _outcome(config: Config, results: Results, counters: Mapping[str, int], begin: float) -> Outcome:

@@ -178,6 +178,9 @@ def _live_lines(capture: Mapping[str, int]) -> list[_Line]:
     return lines
 
 
+_LIMITS: Final = ("limit.hole_bytes", "limit.ranges", "limit.connections", "limit.half_open")
+
+
 def summary(
     capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int], input_bytes: int
 ) -> dict[str, int]:
@@ -208,10 +211,7 @@ def summary(
         **({"write_errors": failed} if (failed := writer["write_errors"]) else {}),
         "fragments.datagrams": capture["fragments.datagrams"],
         "fragments.conflicts": capture["fragments.conflicts"],
-        "limit.hole_bytes": worker["limit.hole_bytes"],
-        "limit.ranges": worker["limit.ranges"],
-        "limit.connections": worker["limit.connections"],
-        "limit.half_open": worker["limit.half_open"],
+        **{name: worker[name] for name in _LIMITS},
         **{
             f"unprocessed.{reason.label}": capture[f"reason.{reason.label}"]
             for reason in Reason

@@ -98,7 +98,7 @@ def test_the_longest_names_have_room_for_all_that_comes_behind(tmp_path: Path) -
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_no_room_for_what_a_body_decodes_to(workers: int, tmp_path: Path) -> None:
-    """Status 4, which file, what to do; no report claims what is not there."""
+    """Status 4, which file, what to do; the report claims only what is there, and says that there is more."""
     packed = gzip.compress(bytes(17 << 20))
     turns = [(0, get("/a")), (1, ok(packed, *PACKED))]
     said = write_pcap(tmp_path / "in.pcap", Conversation().packets(turns))
@@ -108,4 +108,6 @@ def test_no_room_for_what_a_body_decodes_to(workers: int, tmp_path: Path) -> Non
     )  # fmt: skip
     assert done.status == 4
     assert "-HTTPBODY-GZIP: File too large\nhint: " in done.err
-    assert not (tmp_path / "out" / REPORT).exists()
+    files = {file.tags["filename"]: file for file in report_of(tmp_path / "out").files}
+    assert files.keys() == {path.name for path in (tmp_path / "out").iterdir()} - {REPORT}
+    assert all(int(file.tags["filesize"]) == (tmp_path / "out" / name).stat().st_size for name, file in files.items())

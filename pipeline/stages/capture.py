@@ -85,14 +85,19 @@ def capture_stage(
         _offline(capture, spool, releases, send)
     hand.rest()
     _end(senders, releases, outbox)
+    _finish(capture, keeping, parts, outbox)
+    if aside is not None:
+        aside.close()
+    return {"counters": capture.counters() | releases.lost, "inputs": [describe(facts) for facts in capture.inputs]}
+
+
+def _finish(capture: Capture, keeping: Keeping | None, parts: Teller, outbox: Outbox) -> None:
+    """All is written: what else there was to do."""
     capture.hash_rest()
     if keeping is not None:
         keeping.finish()
     parts.over()
     outbox.drain()
-    if aside is not None:
-        aside.close()
-    return {"counters": capture.counters() | releases.lost, "inputs": [describe(facts) for facts in capture.inputs]}
 
 
 def _offline(capture: Capture, spool: Spool | None, releases: _Releases, send: Callable[[Dealt], None]) -> None:

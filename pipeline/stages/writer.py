@@ -23,7 +23,7 @@ from pipeline.writer.failures import Tell
 from pipeline.writer.writer import Writer
 from workers.contract import END_OF_INPUT
 from workers.events import untaken_in
-from workers.wire import Happened, Note, encode_note
+from workers.wire import Frame, Happened, Note, encode_note
 
 if TYPE_CHECKING:
     from pipeline.parts.room import Room, Usage
@@ -59,11 +59,10 @@ def writer_stage(
     inbox = Inbox([wires.receiver(f"events-{n}-{number}") for n in sources])
     release = outbox.add(wires.sender(f"releases-{number}"))
     memory = Memory(config, nothing_spooled if spool is None else spool.view, keep=len(sources) + 1)
-    tell = _teller(outbox, status)
-    writer, apply = (
-        _printing(config, fragment, memory, len(sources)) if config.console
-        else _plain(config, fragment, memory, _room(number, config, fragment, usage, tell), tell)
-    )  # fmt: skip
+    if config.console:
+        writer, apply = _printing(config, fragment, memory, len(sources))
+    else:
+        writer, apply = _plain(config, fragment, memory, number, usage, _teller(outbox, status))
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
     Losses(config, f"writer-{number}", wires, outbox, partial(_lose, sources, inbox, release), inbox)
     ended: set[int] = set()
@@ -79,8 +78,7 @@ def writer_stage(
                 untaken.setdefault(message.events.number, []).extend(untaken_in(message.events))
             for batch in apply(message):
                 worker = ALL if config.console else sources[inbox.source]
-                facts = {"number": batch, "untaken": untaken.pop(batch, []), "worker": worker}
-                outbox.put(release, encode_note(Note("release", facts)))
+                outbox.put(release, _released(batch, worker, untaken.pop(batch, [])))
             hand.rest()
         elif isinstance(message, Note) and message.kind == CUT:
             writer.turn(message.facts["next"])
@@ -93,6 +91,11 @@ def writer_stage(
     outbox.drain()
     hand.rest()
     return {"counters": writer.counters, "renamed": writer.folder.renamed}
+
+
+def _released(batch: int, worker: int, untaken: list[tuple[int, int]]) -> list[Frame]:
+    """What a worker's share of a batch came to is on disk."""
+    return encode_note(Note("release", {"number": batch, "untaken": untaken, "worker": worker}))
 
 
 def _sources(number: int, config: Config) -> list[int]:
@@ -135,9 +138,11 @@ def _room(number: int, config: Config, fragment: Path, usage: Usage | None, tell
     return Room(config, fragment, usage, number, tell)
 
 
-def _plain(config: Config, fragment: Path, memory: Memory, room: Room | None, tell: Tell) -> tuple[Writer, _Apply]:
+def _plain(
+    config: Config, fragment: Path, memory: Memory, number: int, usage: Usage | None, tell: Tell
+) -> tuple[Writer, _Apply]:
     """Events are applied as they come."""
-    writer = Writer(config, fragment, memory, room=room, tell=tell)
+    writer = Writer(config, fragment, memory, room=_room(number, config, fragment, usage, tell), tell=tell)
     if goes_on(config):
         writer.note_orphans()
 

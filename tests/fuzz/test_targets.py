@@ -60,7 +60,7 @@ def lose_a_stretch(patch: pytest.MonkeyPatch) -> None:
 
 
 def overlook_a_limit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reassembler, "_crowded", lambda self, batch, rows: np.zeros(len(rows), np.bool_))
+    patch.setattr(Reassembler, "_crowded", lambda self, batch, rows, *_: np.zeros(len(rows), np.bool_))
 
 
 @pytest.mark.parametrize(
