@@ -1,4 +1,4 @@
-"""How many examples a test of the general looks at.
+"""How many examples a test of the general looks at, and how many tries a test of chance makes.
 
 Knows: the profile (tests/conftest.py). Does not know: what an example costs.
 Invariant: a test that says how many is scaled with the profile, too; so ``nightly`` looks longer at every one.
@@ -7,6 +7,11 @@ Invariant: a test that says how many is scaled with the profile, too; so ``night
 from __future__ import annotations
 
 from hypothesis import settings
+
+
+def tries(nightly: int, usual: int) -> range:
+    """Numbers of tries: the ``usual`` ones, all of them with a profile that looks longer."""
+    return range(nightly if settings().max_examples > 100 else usual)
 
 
 def examples(usual: int) -> settings:

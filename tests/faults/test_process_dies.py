@@ -18,6 +18,7 @@ import pytest
 from pipeline.stages.inhand import FAULT
 from tests.bench.generate import Expected, generate
 from tests.build import Conversation, write_pcap
+from tests.effort import tries
 from tests.faults.killing import NAMES, TRIES, alive, check_failed_folder, in_session, running
 from tests.faults.trials import BATCHES, Undisturbed, whole, words
 from tests.report.reader import Report
@@ -213,7 +214,7 @@ def test_a_process_that_is_killed(name: str, large: tuple[Path, Expected], tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", tries(20, 4))
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.timeout(120)
 def test_a_process_that_is_killed_at_many_moments(
