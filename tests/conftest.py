@@ -1,7 +1,8 @@
 """What all tests share: how hypothesis looks for examples, a capture of every trouble, the golden switch.
 
 ``HYPOTHESIS_PROFILE=nightly`` looks longer, and elsewhere each night; the default, ``ci``, finds the
-same examples each time. ``--update-golden`` writes tests/golden anew instead of comparing with it.
+same examples each time, and half as many as hypothesis would. ``--update-golden`` writes tests/golden
+anew instead of comparing with it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import rough
 
-settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("ci", max_examples=50, derandomize=True, deadline=None)
 settings.register_profile(
     "nightly", max_examples=5_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
