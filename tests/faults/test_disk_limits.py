@@ -10,23 +10,27 @@ import pytest
 
 from tests.build import Conversation, in_turns, write_pcap
 from tests.faults.disks import LINES, check, talks
-from tests.runs import REPORT, counters, flows, report_of, run_apart
+from tests.forms import crossed
+from tests.runs import REPORT, counters, flows, report_of, run_apart, run_here
 
+FOUND = ("-a", "-e", "http")
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
 MIB = 1 << 20
 SLACK = 400 * 4096
 """What the lists and the report take is not limited; nor are the last blocks of files."""
 
 
-@WORKERS
-@pytest.mark.parametrize("most", [0, 1, 17])
-@pytest.mark.parametrize("more", [(), ("-a", "-e", "http")], ids=["streams", "findings"])
+@pytest.mark.parametrize(
+    ("workers", "most", "more"),
+    crossed([(0, 0, FOUND), (0, 1, ()), (0, 17, FOUND), (2, 17, ()), (2, 1, FOUND)], [0, 2], [0, 1, 17], [(), FOUND]),
+)
 def test_just_so_many_files(tmp_path: Path, workers: int, most: int, more: tuple[str, ...]) -> None:
     """--max-files N: N files of streams and of what is in them; all other streams are counted, limited, and absent."""
     capture = write_pcap(tmp_path / "x.pcap", talks(), nanoseconds=True)
-    words = ("-r", capture, "-md5", "--workers", workers, *more)
-    assert run_apart(*words, "-o", tmp_path / "whole").status == 0
-    done = run_apart(*words, "-o", tmp_path / "out", "--max-files", most)
+    words = ("-r", capture, "-md5", *more)
+    assert run_here(*words, "-o", tmp_path / "whole", "--workers", 0).status == 0
+    runner = run_apart if workers else run_here
+    done = runner(*words, "-o", tmp_path / "out", "--max-files", most, "--workers", workers)
     assert done.status == 0, done.err
     assert done.err.count("files were made: what belongs into further ones is counted, not written") in {1, 2}
     report = check(tmp_path / "out", tmp_path / "whole")
@@ -39,10 +43,11 @@ def test_just_so_many_files(tmp_path: Path, workers: int, most: int, more: tuple
 @WORKERS
 def test_what_is_found_obeys_the_limit_on_bytes(tmp_path: Path, workers: int) -> None:
     """--max-output with -a and -e: all files together keep to it, and the analyzers' account adds up (status 0)."""
-    capture = write_pcap(tmp_path / "x.pcap", talks(60, size=40_000), nanoseconds=True)
-    words = ("-r", capture, "-md5", "--workers", workers, "-a", "-e", "http")
-    assert run_apart(*words, "-o", tmp_path / "whole").status == 0
-    done = run_apart(*words, "-o", tmp_path / "out", "--max-output", 2 * MIB)
+    capture = write_pcap(tmp_path / "x.pcap", talks(30, size=40_000), nanoseconds=True)
+    words = ("-r", capture, "-md5", *FOUND)
+    assert run_here(*words, "-o", tmp_path / "whole", "--workers", 0).status == 0
+    runner = run_apart if workers else run_here
+    done = runner(*words, "-o", tmp_path / "out", "--max-output", 2 * MIB, "--workers", workers)
     assert done.status == 0, done.err
     check(tmp_path / "out", tmp_path / "whole")
     sizes = [p.stat().st_size for p in (tmp_path / "out").rglob("*") if p.is_file() and p.name not in {REPORT, LINES}]

@@ -27,9 +27,7 @@ def undisturbed(folder: Path) -> Undisturbed:
     return Undisturbed(folder)
 
 
-@pytest.mark.parametrize(
-    "seed", [0, 1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_batch_is_unaccounted(
     kind: str, seed: int, inputs: list[Path], undisturbed: Undisturbed, folder: Path

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.build import Conversation, Packet, in_turns, write_pcap
+from tests.forms import crossed
 from tests.live.network import Capturing, Network, capturing, settle
 from tests.report.reader import Report
 from tests.runs import MARKER, REPORT, counters, differences, files, flows, report_of, run_here
@@ -20,6 +21,7 @@ from tests.runs import MARKER, REPORT, counters, differences, files, flows, repo
 pytestmark = pytest.mark.live
 
 NOBODY = 65534
+ALONE = ("--workers", 0)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def assert_same(live: Path, recorded: Path) -> None:
     assert counters(one).items() >= expected.items()
 
 
-@pytest.mark.parametrize("words", [(), ("--workers", 2), ("--workers", 0), ("--batch-packets", 7)])
+@pytest.mark.parametrize("words", crossed([((),), (ALONE,)], [(), ("--workers", 2), ALONE, ("--batch-packets", 7)]))
 def test_live_is_as_offline(network: Network, tmp_path: Path, words: tuple[object, ...]) -> None:
     """What passes an interface becomes what a capture of it would, and every packet is accounted for."""
     packets = traffic()
@@ -178,7 +180,7 @@ def assert_nothing_left(run: Capturing, folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", crossed([(1,), (2,)], range(8)))
 def test_a_signal_ends_it_at_any_moment(network: Network, tmp_path: Path, seed: int) -> None:
     """Within five seconds, with a report that is whole, while packets go on coming."""
     rng = random.Random(seed)

@@ -88,7 +88,7 @@ def test_a_status_line_when_it_is_asked_for(network: Network, tmp_path: Path) ->
     assert (status, said.count("status: ")) == (0, 1)
 
 
-@pytest.mark.parametrize("words", [(), ("--workers", 2)])
+@pytest.mark.parametrize("words", [(), pytest.param(("--workers", 2), marks=pytest.mark.slow)])
 def test_metrics_of_a_run(network: Network, tmp_path: Path, words: tuple[object, ...]) -> None:
     """A scrape of a run has its counts, whatever stages say in between."""
     with capturing(network, tmp_path / "out", "-i", "a1", "--metrics", "0", *words) as run:
