@@ -13,7 +13,7 @@ import pytest
 from pipeline.parts.folders import remove_part
 from tests import example
 from tests.build import pcap_bytes, write_pcap
-from tests.forms import run_fed
+from tests.forms import crossed, run_fed
 from tests.manifest.proven import MANIFEST, below, lines, proven, sha256, told, verify
 from tests.parts.days import MARKER, rotated, traffic
 from tests.runs import REPORT, run_apart, run_here
@@ -192,7 +192,7 @@ def test_a_run_that_fails_at_its_end_leaves_none(tmp_path: Path, capture: Path) 
     assert not list((tmp_path / "out").glob(".flowshard*"))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", crossed([(2,)], [0, 2]))
 def test_each_part_has_its_own(tmp_path: Path, workers: int) -> None:
     """With --rotate every part is proven by itself, and goes as a whole; the input's hash is in the last one's."""
     packets = traffic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.build import EPOCH_NS, Conversation, Packet, in_turns, pcap_bytes
@@ -21,6 +22,7 @@ MARKER = "flowshard.part"
 PART_BYTES = 1 << 20
 
 
+@cache
 def traffic(connections: int = 60, *, size: int = 60_000, tuples: int = 7, seed: int = 1) -> list[Packet]:
     """Connections of few tuples, one begun each 100 s of packet time; some take long, some never end."""
     rng = random.Random(seed)
@@ -28,7 +30,7 @@ def traffic(connections: int = 60, *, size: int = 60_000, tuples: int = 7, seed:
     for n in range(connections):
         talk = Conversation(
             client=("10.0.0.1", 40_000 + n % tuples), isn=(rng.randrange(1 << 32), rng.randrange(1 << 32)),
-            start_ns=EPOCH_NS + 100 * n * SECOND, step_ns=(SECOND, 50_000_000)[n % 5 > 0],
+            start_ns=EPOCH_NS + 100 * n * SECOND, step_ns=(SECOND, 50_000_000)[n % 5 > 0], mss=5_000,
         )  # fmt: skip
         turns = [(rng.randrange(2), rng.randbytes(rng.randrange(1, size))) for _ in range(3)]
         made.append(talk.packets(turns)[: None if n % 4 else -3])

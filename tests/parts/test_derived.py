@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.build import EPOCH_NS, Conversation, Packet, in_turns, pcap_bytes
-from tests.forms import run_fed
+from tests.forms import crossed, run_fed
 from tests.parts.days import PART_BYTES, SECOND, parts, rotated
 from tests.runs import counters, report_of
 
@@ -30,7 +30,7 @@ def exchanges(connection: int, count: int) -> list[Packet]:
     return [*made, *talk.finish()]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", crossed([(2,)], [0, 2]))
 def test_derived_files_are_where_they_were_complete(tmp_path: Path, workers: int) -> None:
     """Bodies and objects of a connection that goes on over parts lie in these; together they are those of one run."""
     packets = in_turns(*(exchanges(n, 12) for n in range(4)))

@@ -33,7 +33,10 @@ def test_only_marked_folders_are_parts(tmp_path: Path) -> None:
         assert parts_in(tree) == ["part-000002-20210503T000000Z"]
 
 
-@pytest.mark.parametrize("words", [(), ("-F", "%A/%a-%B.%b", "--flows", "flows.jsonl", "--packet-map")])
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param((), marks=pytest.mark.slow), ("-F", "%A/%a-%B.%b", "--flows", "flows.jsonl", "--packet-map")],
+)
 def test_a_part_is_removed_whole(tmp_path: Path, words: tuple[object, ...]) -> None:
     """With all that it consists of; what is freed is what was counted."""
     output, _ = rotated(tmp_path, traffic(), *words)

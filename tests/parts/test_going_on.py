@@ -12,7 +12,7 @@ import pytest
 
 from tests.bench.measure import descendants
 from tests.build import EPOCH_NS, Conversation, Packet
-from tests.forms import ended, started
+from tests.forms import crossed, ended, started
 from tests.parts.days import SECOND, parts
 from tests.runs import REPORT, report_of
 from tests.test_piped import HEADER, put, records, wait_for
@@ -47,7 +47,7 @@ def complete(output: Path) -> list[Path]:
     return sorted(path.parent for path in output.glob(f"part-*/{REPORT}"))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", crossed([(2,)], [0, 2]))
 def test_a_hangup_ends_the_part(tmp_path: Path, workers: int) -> None:
     """SIGHUP: what comes next is in a new part, and the one before is complete while the run goes on."""
     out = tmp_path / "out"
@@ -67,7 +67,7 @@ def test_a_hangup_ends_the_part(tmp_path: Path, workers: int) -> None:
     assert {part.path.name[:11] for part in (first, second)} == {"part-000001", "part-000002"}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", crossed([(0,)], [0, 2]))
 def test_a_hangup_without_parts_is_answered(tmp_path: Path, workers: int) -> None:
     """Without --rotate a hangup ends nothing, and a warning says why."""
     with started("-r", "-", "-o", tmp_path / "out", "--workers", workers) as process:

@@ -12,9 +12,10 @@ import pytest
 
 from pipeline.parts.folders import cost
 from tests.build import pcap_bytes, write_pcap
+from tests.forms import crossed
 from tests.parts.days import MARKER, PART_BYTES, everything, parts, rotated, traffic
 from tests.report.reader import read
-from tests.runs import REPORT, counters, environment, flows, report_of, run_apart
+from tests.runs import REPORT, counters, environment, flows, report_of, run_apart, run_here
 
 MOST = 1 << 20
 MOST_PARTS = 6 * PART_BYTES
@@ -27,15 +28,16 @@ def used(folder: Path) -> int:
     return sum(cost(path.stat()) for path in paths)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", crossed([(0,), (2,)], [0, 1, 2]))
 def test_payload_stops_at_the_limit_and_counting_goes_on(tmp_path: Path, workers: int) -> None:
     """What there is room for is a beginning of each stream; the rest is counted, and the row says limited."""
     packets = traffic()
     whole, limited = tmp_path / "whole", tmp_path / "limited"
     capture = write_pcap(tmp_path / "x.pcap", packets, nanoseconds=True)
-    words = ("-r", capture, "-md5", "--workers", workers)
-    assert run_apart(*words, "-o", whole).status == 0
-    done = run_apart(*words, "-o", limited, "--max-output", MOST)
+    words = ("-r", capture, "-md5")
+    assert run_here(*words, "-o", whole, "--workers", 0).status == 0
+    runner = run_apart if workers else run_here
+    done = runner(*words, "-o", limited, "--max-output", MOST, "--workers", workers)
     assert done.status == 0, done.err
     assert "there is no room for more payload" in done.err
     assert MOST // 2 < used(limited) <= MOST
@@ -57,7 +59,7 @@ def test_payload_stops_at_the_limit_and_counting_goes_on(tmp_path: Path, workers
     assert ours["limit.output"] == names > 0
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", crossed([(2,)], [0, 2]))
 def test_the_oldest_parts_make_room(tmp_path: Path, workers: int) -> None:
     """Complete parts go, the oldest first; what stays is complete, within the limit, and whole."""
     packets = traffic(120)
@@ -90,7 +92,7 @@ def on_a_small_disk(folder: Path, *words: object) -> tuple[int, str, dict[str, b
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", crossed([(0,)], [0, 2]))
 def test_the_disk_is_kept_free(tmp_path: Path, workers: int) -> None:
     """Where the disk is nearly full no payload is written, and the run ends well, with its report."""
     status, said, held, _ = on_a_small_disk(tmp_path, "--keep-free", "4M", "--workers", workers)
@@ -101,7 +103,7 @@ def test_the_disk_is_kept_free(tmp_path: Path, workers: int) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", crossed([(2,)], [0, 2]))
 def test_parts_are_removed_before_the_disk_is_full(tmp_path: Path, workers: int) -> None:
     """With --when-full delete the newest parts stay, and no byte of theirs is missing."""
     words = ("--keep-free", "1M", "--when-full", "delete", "--rotate", "1M", "--workers", workers)

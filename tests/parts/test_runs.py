@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 
 from tests.build import pcap_bytes
-from tests.forms import run_fed
+from tests.forms import crossed, run_fed
 from tests.parts.days import Part, parts, rotated, rows, traffic
 from tests.runs import REPORT, counters, differences, flows, report_of
 from tests.shared import shared_or_skip
@@ -21,7 +21,13 @@ def names_and_bytes(found: list[Part]) -> dict[str, bytes]:
     return {f"{n}/{name}": data for n, part in enumerate(found) for name, data in part.files.items()}
 
 
-@pytest.mark.parametrize("words", [(), ("-F", "%A/%a-%B.%b"), ("-T",), ("--flows", "flows.jsonl", "--packet-map")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-F", "%A/%a-%B.%b", "--flows", "flows.jsonl", "--packet-map"),
+        *(pytest.param(words, marks=pytest.mark.slow) for words in [(), ("-F", "%A/%a-%B.%b"), ("-T",)]),
+    ],
+)
 def test_parts_do_not_depend_on_processes(tmp_path: Path, words: tuple[object, ...]) -> None:
     """Where a part ends, which streams are in it, and what they are called, is the same for any number of workers."""
     packets = traffic()
@@ -40,7 +46,7 @@ def test_parts_do_not_depend_on_processes(tmp_path: Path, words: tuple[object, .
             ]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", crossed([(2,)], [0, 2]))
 def test_together_parts_are_the_whole(tmp_path: Path, workers: int) -> None:
     """Every row and every file is in exactly one part, as it is in the output without parts; counters add up."""
     packets = traffic()
