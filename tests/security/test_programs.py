@@ -97,7 +97,8 @@ RUN = WATCHED + "from pipeline.cli import command\ncommand()"
 @pytest.mark.parametrize(
     "words",
     [
-        ("--workers", 0, "-a", "-e", "http"), ("--workers", 2, "-a", "-e", "http", "--manifest", "-md5"),
+        pytest.param(("--workers", 0, "-a", "-e", "http"), marks=pytest.mark.slow),
+        ("--workers", 2, "-a", "-e", "http", "--manifest", "-md5"),
         ("--workers", 1, "-c", "-a"), ("--workers", 1, "--flows", "FOLDER/flows", "-w", "FOLDER/rest", "--packet-map"),
     ],
     ids=lambda words: " ".join(map(str, words)),

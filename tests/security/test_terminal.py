@@ -15,7 +15,7 @@ import pytest
 from pipeline.console import printable
 from pipeline.writer.escaping import escape
 from tests.build import Conversation, pcap_bytes
-from tests.forms import run_fed
+from tests.forms import crossed, run_fed
 from tests.runs import run_here
 
 ALLOWED = {9, 10, *range(0x20, 0x7F)}
@@ -79,8 +79,9 @@ def capture() -> bytes:
     return pcap_bytes([*made, *other.finish()], nanoseconds=True)
 
 
-@pytest.mark.parametrize("words", [(), ("-a",), ("-a", "-v")], ids=" ".join)
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("words", "workers"), crossed([((), 0), (("-a",), 0), (("-a", "-v"), 1)], [(), ("-a",), ("-a", "-v")], [0, 1])
+)
 def test_what_the_console_prints(words: tuple[str, ...], workers: int) -> None:
     """A whole run with -c: printable ASCII, tabs, newlines, on both outputs."""
     done = run_fed(capture(), "-r", "-", "-c", "--workers", workers, *words)
