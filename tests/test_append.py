@@ -111,7 +111,7 @@ def test_rough_traffic_is_that_of_a_run_without(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    crossed([("-F %A -T",), ("-F %B/%A-%b -md5",)], ["-F %A -T", "-C 300", "--overlap last -md5", "-F %B/%A-%b -md5"]),
+    crossed([("-F %B/%A-%b -md5",)], ["-F %A -T", "-C 300", "--overlap last -md5", "-F %B/%A-%b -md5"]),
 )
 def test_other_options_beside_it(tmp_path: Path, words: str) -> None:
     """Coarse names, folders, times, limits, policies: 0 and 2 workers agree, and --flows names the files that are

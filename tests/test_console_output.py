@@ -40,7 +40,7 @@ def printed_by(captures: list[Path], scratch: Path, *words: object) -> bytes:
     return done.out.encode()
 
 
-@pytest.mark.parametrize(("workers", "size"), crossed([(0, 7), (2, 7)], WORKERS, [7, 16384]))
+@pytest.mark.parametrize(("workers", "size"), crossed([(2, 7)], WORKERS, [7, 16384]))
 def test_any_number_of_workers_any_batch(workers: int, size: int, rough_captures: list[Path], scratch: Path) -> None:
     """The output is the same for any number of workers and any size of a batch."""
     alone = printed_by(rough_captures, scratch, "--workers", 0)

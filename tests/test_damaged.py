@@ -84,7 +84,7 @@ def test_cut_off(form: str, tmp_path: Path) -> None:
     """Truncation loses nothing before the cut, and is told with status 3, but where it goes unseen."""
     told = FORMATS[form](conversations(3, 3_500, 300))
     around = [end + by for end in told.ends[40:44] for by in (-1, 0, 1, 8, 16, 17)]
-    for cut in (*range(0, told.header + 20, 3), *around, *range(8_000, len(told.data), 1_777), len(told.data)):
+    for cut in (*range(0, told.header + 20, 7), *around, *range(8_000, len(told.data), 3_777), len(told.data)):
         check_cut(told, cut, tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_cut_off_and_compressed(form: str, tmp_path: Path) -> None:
     """Of a compressed capture that is cut off all is there that can be decompressed."""
     told = FORMATS[form](conversations(3, 3_500, 300))
     packed = gzip.compress(told.data, mtime=0)
-    for cut in (*range(1, 40, 3), *range(100, len(packed), 123), len(packed) - 1, len(packed)):
+    for cut in (*range(1, 40, 3), *range(100, len(packed), 311), len(packed) - 1, len(packed)):
         check_cut_gzip(told, packed, cut, tmp_path)
 
 

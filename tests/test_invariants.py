@@ -50,7 +50,7 @@ def test_what_is_compared_has_everything_in_it(alone: dict[str, bytes]) -> None:
         assert word in alone["report.xml"]
 
 
-@pytest.mark.parametrize(("workers", "writers"), crossed([(1, 1), (2, 2), (4, 1)], [1, 2, 3, 4, 8], [1, 2]))
+@pytest.mark.parametrize(("workers", "writers"), crossed([(1, 1), (2, 2)], [1, 2, 3, 4, 8], [1, 2]))
 def test_processes(
     workers: int, writers: int, rough_captures: list[Path], alone: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -65,7 +65,7 @@ def test_one_process(rough_captures: list[Path], alone: dict[str, bytes], tmp_pa
     assert differences(alone, made) == []
 
 
-@pytest.mark.parametrize("packets", crossed([(1,), (64,)], [1, 7, 64, 1000]))
+@pytest.mark.parametrize("packets", crossed([(7,)], [1, 7, 64, 1000]))
 def test_batches(packets: int, rough_captures: list[Path], alone: dict[str, bytes], tmp_path: Path) -> None:
     """The output does not depend on where batches are cut."""
     made = made_by(rough_captures, tmp_path / "out", *ONE_PROCESS, "--batch-packets", packets)
@@ -78,7 +78,7 @@ def test_small_batches_through_processes(rough_captures: list[Path], alone: dict
     assert differences(alone, made_by(rough_captures, tmp_path / "out", *words, apart=True)) == []
 
 
-@pytest.mark.parametrize("key", [1, 0xFFFFFFFFFFFFFFFF])
+@pytest.mark.parametrize("key", crossed([(0xFFFFFFFFFFFFFFFF,)], [1, 0xFFFFFFFFFFFFFFFF]))
 def test_hash_keys(key: int, rough_captures: list[Path], alone: dict[str, bytes], tmp_path: Path) -> None:
     """Which process a connection is dealt to shows in the report's configuration only."""
     made = made_by(rough_captures, tmp_path / "out", "--workers", 2, "--writers", 2, "--hash-key", key, apart=True)
@@ -100,7 +100,7 @@ def test_options(words: list[object], rough_captures: list[Path], tmp_path: Path
 
 @pytest.mark.parametrize(
     "words",
-    [pytest.param(words, marks=() if words in OPTIONS[2:4] else pytest.mark.slow) for words in OPTIONS[1:]],
+    [pytest.param(words, marks=() if words in OPTIONS[7:] else pytest.mark.slow) for words in OPTIONS[1:]],
     ids=lambda words: " ".join(map(str, words)),
 )
 def test_options_through_processes(words: list[object], rough_captures: list[Path], tmp_path: Path) -> None:
@@ -122,14 +122,14 @@ def other_seeds(seed: int, folder: Path) -> None:
         assert differences(first, made) == [], (words, packets)
 
 
-@pytest.mark.parametrize("seed", range(100, 102))
+@pytest.mark.parametrize("seed", [100])
 def test_other_traffic(seed: int, tmp_path: Path) -> None:
     """Nor does other traffic of the kind show where batches were cut."""
     other_seeds(seed, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(200, 242))
+@pytest.mark.parametrize("seed", [101, *range(200, 242)])
 def test_much_other_traffic(seed: int, tmp_path: Path) -> None:
     """Nor does any other traffic."""
     other_seeds(seed, tmp_path)

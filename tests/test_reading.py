@@ -212,7 +212,7 @@ def test_nothing_of_w_stays_behind_a_failure(workers: int, tmp_path: Path) -> No
     assert [entry.name for entry in (tmp_path / "else").iterdir()] == ["rest"]
 
 
-@pytest.mark.parametrize(("packed", "workers"), crossed([(False, 1), (True, 0)], [False, True], WORKERS))
+@pytest.mark.parametrize(("packed", "workers"), crossed([(True, 0)], [False, True], WORKERS))
 def test_many_captures_at_the_same_time(packed: bool, workers: int, tmp_path: Path) -> None:
     """More captures that overlap in time than the soft limit of open files allows are read; with the hard limit in
     the way that is said, and no capture is left out."""
