@@ -207,6 +207,7 @@ def test_who_unpacks() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not {"tcpflow", "zstd"} <= set(filter(shutil.which, ("tcpflow", "zstd"))), reason="not installed")
 def test_packed_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """--packed compares on the compressed capture, bulk unless said, after both gave the expected streams; the spool

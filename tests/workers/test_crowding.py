@@ -52,8 +52,13 @@ def test_a_flood_of_syns_takes_the_room_of_half_open_connections_only() -> None:
 
 @pytest.mark.parametrize(
     "limits",
-    [FLOOD, Limits(half_open_per_shard=1), Limits(half_open_per_shard=7, connections_per_shard=9),
-     Limits(connections_per_shard=20), replace(FLOOD, half_open_ns=SECOND // 20, idle_ns=SECOND // 4)],
+    [
+        *(pytest.param(limits, marks=pytest.mark.slow) for limits in (
+            FLOOD, Limits(half_open_per_shard=1), Limits(connections_per_shard=20)
+        )),
+        Limits(half_open_per_shard=7, connections_per_shard=9),
+        replace(FLOOD, half_open_ns=SECOND // 20, idle_ns=SECOND // 4),
+    ],
 )  # fmt: skip
 def test_who_goes_does_not_depend_on_batches_or_the_path(limits: Limits) -> None:
     """At the limit of a shard, with connections that expire meanwhile, come back, and are evicted while they carry."""

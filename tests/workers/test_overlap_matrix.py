@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.build import ACK, EPOCH_NS, PSH, SYN, Conversation, Packet, disturb, in_turns, tcp4, write_pcap
+from tests.forms import crossed
 from tests.report.reader import read
 from tests.runs import run_here
 from tests.workers.overlap_oracle import POLICY_NAMES, Lost, Oracle, arrangements
@@ -58,8 +59,9 @@ def oracles(policy: str) -> dict[str, Oracle]:
     return found
 
 
-@pytest.mark.parametrize("batch", [16_384, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("policy", POLICY_NAMES)
+@pytest.mark.parametrize(
+    ("policy", "batch"), crossed([("first", 16_384), ("linux", 16_384)], POLICY_NAMES, [16_384, 3])
+)
 def test_all_arrangements(capture: Path, tmp_path: Path, policy: str, batch: int) -> None:
     """422 arrangements in 2 contexts: bytes, MD5, conflicts and losing bytes are those of the table, in any cut."""
     assert len(STREAMS) == 844
@@ -92,7 +94,7 @@ def said(conflicts: Sequence[Lost]) -> list[dict[str, str]]:
     return made
 
 
-@pytest.mark.parametrize("policy", POLICY_NAMES)
+@pytest.mark.parametrize("policy", crossed([("first",), ("linux",)], POLICY_NAMES))
 def test_clean_traffic_has_no_conflict(tmp_path: Path, policy: str) -> None:
     """200 conversations, reordered, doubled, and sent again in other pieces: their bytes, and no conflict."""
     rng = random.Random(5)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.effort import examples
+from tests.forms import crossed
 from workers.analyzers.coding import Undoing, at_once
 from workers.analyzers.coding.brotlied import REPLAYED
 from workers.analyzers.coding.decoder import BLOCK, MOST_OUT
@@ -279,7 +280,7 @@ def test_cuts_do_not_matter(codings: str, data: st.DataObject) -> None:
     assert undo(codings, pieces, limits) == undo(codings, [bytes(body)], limits)
 
 
-@pytest.mark.parametrize("codings", BODIES)
+@pytest.mark.parametrize("codings", crossed([("gzip",), ("br",)], BODIES))
 def test_byte_by_byte(codings: str) -> None:
     """The finest cut."""
     body = BODIES[codings]
