@@ -1,7 +1,7 @@
 """What all tests share: how hypothesis looks for examples, a capture of every trouble, the golden switch.
 
 ``HYPOTHESIS_PROFILE=nightly`` looks longer, and elsewhere each night; the default, ``ci``, finds the
-same examples each time, and half as many as hypothesis would. ``--update-golden`` writes tests/golden
+same examples each time, and a third of what hypothesis would. ``--update-golden`` writes tests/golden
 anew instead of comparing with it.
 """
 
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import rough
 
-settings.register_profile("ci", max_examples=50, derandomize=True, deadline=None)
+settings.register_profile("ci", max_examples=33, derandomize=True, deadline=None)
 settings.register_profile(
     "nightly", max_examples=5_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -15,5 +15,5 @@ def tries(nightly: int, usual: int) -> range:
 
 
 def examples(usual: int) -> settings:
-    """So many where a test that does not say looks at 100: half of it with the default profile."""
+    """So many where a test that does not say looks at 100: a third of it with the default profile."""
     return settings(max_examples=max(1, usual * settings().max_examples // 100))
