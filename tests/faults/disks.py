@@ -28,12 +28,12 @@ from tests.runs import COMMAND, MARKER, REPORT, ROOT, Finished, counters, enviro
 LINES = "objects.jsonl"
 
 
-def talks(count: int = 12, *, size: int = 3_000) -> list[Packet]:
+def talks(count: int = 12, *, size: int = 3_000, mss: int = 500) -> list[Packet]:
     """So many connections at once, with disorder and retransmissions that differ; every third of them is HTTP."""
     made = []
     for n in range(count):
         start, isn = EPOCH_NS + n, (n * 7919, n)
-        talk = Conversation(client=("10.0.0.1", 40_000 + n), isn=isn, start_ns=start, mss=500)
+        talk = Conversation(client=("10.0.0.1", 40_000 + n), isn=isn, start_ns=start, mss=mss)
         body = bytes((n + at * at) & 0xFF for at in range(size))
         if n % 3:
             turns = [(0, b"ask %d" % n), (1, body), (0, b"again"), (1, body[::-1])]

@@ -23,10 +23,10 @@ NO_SPACE = "No space left on device"
 def much(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A capture of 150 connections with 8 MB, and what an undisturbed run makes of it."""
     folder = tmp_path_factory.mktemp("much")
-    capture = write_pcap(folder / "x.pcap", talks(150, size=27_000), nanoseconds=True)
-    done = run_apart("-r", capture, "-o", folder / "whole", "-md5", "-a", "-e", "http")
+    capture = write_pcap(folder / "x.pcap", talks(150, size=27_000, mss=1_400), nanoseconds=True)
+    done = run_here("-r", capture, "-o", folder / "whole", "-md5", "-a", "-e", "http", "--workers", 0)
     assert done.status == 0, done.err
-    plain = run_apart("-r", capture, "-o", folder / "plain", "-md5")
+    plain = run_here("-r", capture, "-o", folder / "plain", "-md5", "--workers", 0)
     assert plain.status == 0
     return capture, folder
 

@@ -43,7 +43,7 @@ def test_just_so_many_files(tmp_path: Path, workers: int, most: int, more: tuple
 @WORKERS
 def test_what_is_found_obeys_the_limit_on_bytes(tmp_path: Path, workers: int) -> None:
     """--max-output with -a and -e: all files together keep to it, and the analyzers' account adds up (status 0)."""
-    capture = write_pcap(tmp_path / "x.pcap", talks(30, size=40_000), nanoseconds=True)
+    capture = write_pcap(tmp_path / "x.pcap", talks(30, size=40_000, mss=1_400), nanoseconds=True)
     words = ("-r", capture, "-md5", *FOUND)
     assert run_here(*words, "-o", tmp_path / "whole", "--workers", 0).status == 0
     runner = run_apart if workers else run_here

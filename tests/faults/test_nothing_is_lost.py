@@ -1,6 +1,7 @@
 """Silent loss between processes: whatever is done to them, no batch is lost, doubled or left unaccounted.
 
-A few trials; ``python -m tests.bench.deaths`` makes a thousand.
+A few trials; those of which test_process_dies.py has the like are slow. ``python -m tests.bench.deaths`` makes a
+thousand.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.trials import KINDS, Trial, Undisturbed, captures, make
+from tests.forms import crossed
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +29,7 @@ def undisturbed(folder: Path) -> Undisturbed:
     return Undisturbed(folder)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "seed"), crossed([("slow", 0), ("oversize", 0), ("moment", 0)], KINDS, range(4)))
 def test_no_batch_is_unaccounted(
     kind: str, seed: int, inputs: list[Path], undisturbed: Undisturbed, folder: Path
 ) -> None:

@@ -26,7 +26,7 @@ def network() -> Iterator[Network]:
     made.close()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_cuts_lose_nothing(network: Network, tmp_path: Path, workers: int) -> None:
     """Streams over parts are those of an offline run, each in the part in which it ended; counters add up."""
     packets = traffic(60)
