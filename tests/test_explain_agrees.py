@@ -63,7 +63,13 @@ def agrees(out: Path) -> int:
 
 @pytest.mark.parametrize(
     "options",
-    ["", "-R", "-C 700 --overlap last", "--overlap linux --ignore-vlan", "--start 1620000001 --end 1620000004 port 80"],
+    [
+        pytest.param("", marks=pytest.mark.slow),
+        "-R",
+        "-C 700 --overlap last",
+        "--overlap linux --ignore-vlan",
+        "--start 1620000001 --end 1620000004 port 80",
+    ],
 )
 def test_it_says_what_the_run_did(tmp_path: Path, options: str) -> None:
     """Of every stream of a rough capture the verdicts add up to the counts of its row, whatever the options."""

@@ -215,7 +215,7 @@ def test_a_capture_that_breaks_off_in_its_header(here: Path, size: int) -> None:
 SCAN = [packet for port in range(5) for packet in Conversation(client=("10.0.0.7", port + 1)).open()]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("packets", "words", "reason", "remark"),
     [
@@ -412,7 +412,7 @@ def test_no_report(here: Path) -> None:
 # --------------------------------------------------------------------------- what is said
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_standard_output_stays_empty(here: Path, workers: int) -> None:
     """Standard output is for data: a summary goes to standard error, and with --quiet nothing is said."""
     said = run_apart("-r", "x.pcap", "-o", "a", "--workers", workers, folder=here)

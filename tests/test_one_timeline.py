@@ -64,9 +64,7 @@ def test_what_is_compared_has_everything_in_it(plain: dict[str, bytes]) -> None:
     assert b"pcapng" not in report
 
 
-@pytest.mark.parametrize(
-    ("workers", "coding"), crossed([(2, "zstd"), *((0, coding) for coding in COMPRESS)], WORKERS, COMPRESS)
-)
+@pytest.mark.parametrize(("workers", "coding"), crossed([*((0, coding) for coding in COMPRESS)], WORKERS, COMPRESS))
 def test_compressed(workers: int, coding: str, whole: Path, plain: dict[str, bytes], tmp_path: Path) -> None:
     """A compressed capture, whatever its name, gives the same output with the same places in it."""
     path = tmp_path / "x"
@@ -76,7 +74,7 @@ def test_compressed(workers: int, coding: str, whole: Path, plain: dict[str, byt
 
 
 @pytest.mark.parametrize(("workers", "way"), crossed(
-    [(2, "pipe"), (0, "file"), (2, "fifo"), (2, "packed pipe")], WORKERS, ["pipe", "file", "fifo", "packed pipe"]
+    [(2, "pipe"), (0, "file"), (2, "fifo")], WORKERS, ["pipe", "file", "fifo", "packed pipe"]
 ))  # fmt: skip
 def test_piped(workers: int, way: str, whole: Path, plain: dict[str, bytes], tmp_path: Path) -> None:
     """Standard input, be it a pipe or a file, and a named pipe give the same output with the same places."""
@@ -151,7 +149,7 @@ def test_pieces_that_begin_at_the_same_moment(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------- streams over several files
 
 
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", crossed([(0,)], WORKERS))
 def test_a_stream_that_runs_through_rotated_files(workers: int, tmp_path: Path) -> None:
     """Each of its runs begins where the report says: in the file that the report names, at img_offset."""
     talk = Conversation(mss=500)
@@ -179,7 +177,7 @@ def test_a_stream_that_runs_through_rotated_files(workers: int, tmp_path: Path) 
     assert (at, len(found.runs)) == (len(said), 3)
 
 
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", crossed([(2,)], WORKERS))
 def test_two_taps(workers: int, tmp_path: Path) -> None:
     """Each direction in a file of its own: merged they give what one capture of both gives."""
     rng = random.Random(4)

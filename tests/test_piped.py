@@ -133,7 +133,7 @@ def reading(way: str, folder: Path, *words: object, code: str | None = None) -> 
 
 
 @pytest.mark.parametrize(("workers", "way", "how"), crossed(
-    [(0, "pipe", TERM), (2, "pcapng", INT), (0, "follow", INT), (2, "fifo", TERM)],
+    [(0, "pipe", TERM), (0, "follow", INT), (2, "fifo", INT)],
     [0, 2], ["pipe", "pcapng", "fifo", "follow"], [INT, TERM],
 ))  # fmt: skip
 def test_a_signal_ends_the_input(workers: int, way: str, how: signal.Signals, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pipeline.spool.slabs import Spool
 from tests import build as b
 from tests.build import EPOCH_NS, Conversation, Packet, write_pcap
 from tests.defrag.fragmented import fragments4, fragments6, in_fragments
+from tests.forms import crossed
 from tests.runs import counters, differences, environment, flows, output, report_of, run_apart, run_here
 from tests.test_unprocessed import parse
 from workers.limits import Limits
@@ -416,7 +417,7 @@ def test_a_limit_does_not_depend_on_batches(tmp_path: Path, monkeypatch: pytest.
         assert left(tmp_path / str(batch), packets, "--workers", 0, "--batch-packets", batch) == expected
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", crossed([(seed,) for seed in range(15)], range(40)))
 def test_damaged_fragments(seed: int, tmp_path: Path) -> None:
     """Whatever is in the headers, every packet has one reason, and no byte comes from beyond a frame."""
     rng = random.Random(seed)
