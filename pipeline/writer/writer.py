@@ -314,8 +314,8 @@ class Writer:
             else:  # what was found in a stream is known when its connection is over
                 for each in self.analyses.close(stream, record, row[3], runs):
                     self._keep(*each)
-        if len(self._finished) >= _ROWS:
-            self._say_rows()
+            if len(self._finished) >= _ROWS:  # a message can close tens of thousands, whose records take 1 kB each
+                self._say_rows()
 
     def _complete(
         self, stream: Stream, row: tuple[int, ...], runs: Sequence[Run]
@@ -367,5 +367,6 @@ def _appended(folder: Folder) -> Appended:
 
 
 def _rows(table: Any) -> Iterator[tuple[Any, ...]]:
-    """A table row by row, as plain numbers."""
-    return zip(*(column.tolist() for column in table), strict=True)
+    """A table row by row, as plain numbers; some at a time, since these take five times the room of the columns."""
+    for at in range(0, len(table[0]), _ROWS):
+        yield from zip(*(column[at : at + _ROWS].tolist() for column in table), strict=True)
