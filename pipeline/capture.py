@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.config import STDIN, Config
 from pipeline.decode.kernels import Decoded, decode
 from pipeline.decode.link import ETHERNET
-from pipeline.decode.linknames import link_name
+from pipeline.decode.linknames import MOST_NAMED, link_name
 from pipeline.decode.packets import without_vlans
 from pipeline.decode.reasons import Reason
 from pipeline.errors import CaptureError, UsageError
@@ -255,9 +255,11 @@ class Capture:
         unknown = found.reason == Reason.UNKNOWN_LINK_TYPE
         if not unknown.any():
             return
-        for link, count in zip(*np.unique(records.link[unknown], return_counts=True), strict=True):
-            name = f"link.{link_name(int(link))}"
-            self._links[name] = self._links.get(name, 0) + int(count)
+        links, first, counts = np.unique(records.link[unknown], return_index=True, return_counts=True)
+        for i in np.argsort(first).tolist():  # as they came: which are named must not depend on batches
+            name = f"link.{link_name(int(links[i]))}"
+            name = name if name in self._links or len(self._links) < MOST_NAMED else "link.others"
+            self._links[name] = self._links.get(name, 0) + int(counts[i])
 
     def _mask(self, block: Block) -> tuple[Bools | None, Bools | None]:
         """Which packets to decode (None: all), and which lie outside of --start and --end."""

@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 REFRESH_SECONDS: Final = 0.1
+
+SELDOM_SECONDS: Final = 10.0
+"""Between two warnings of one kind, while a run goes on."""
 
 UNPROCESSED: Final = "unprocessed."
 """Prefix of the counters of packets that were set aside, by reason."""
@@ -45,6 +48,35 @@ def error(message: str, hint: str | None = None) -> None:
 def warning(message: str, hint: str | None = None) -> None:
     """``warning: …`` and, below it, ``hint: …``."""
     _say("warning", "bold yellow", message, hint)
+
+
+class Seldom:
+    """Warnings while a run goes on, which its input or its disk can bring about again and again: of one kind one every
+    SELDOM_SECONDS. What is not told is counted, and the next one of the kind says how many.
+
+    Of one kind are those with one hint.
+    """
+
+    def __init__(self, tell: Callable[[str, str], None] | None = None) -> None:
+        self._tell = warning if tell is None else tell
+        self._kinds: dict[str, tuple[float, int]] = {}  # when one is due, and how many were not told
+
+    def __call__(self, message: str, hint: str) -> None:
+        """Tell of it, or count it."""
+        now = time.monotonic()
+        due, untold = self._kinds.get(hint, (0.0, 0))
+        if now < due:
+            self._kinds[hint] = due, untold + 1
+            return
+        self._kinds[hint] = now + SELDOM_SECONDS, 0
+        self._tell(f"{message} ({untold:,} more like it were not told)" if untold else message, hint)
+
+    def rest(self) -> None:
+        """The run is over: say how many were not told."""
+        for hint, (_, untold) in self._kinds.items():
+            if untold:
+                self._tell(f"{untold:,} more like these were not told", hint)
+        self._kinds.clear()
 
 
 def say(text: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import errors
 from pipeline.config import Config
-from pipeline.console import Progress, warning
+from pipeline.console import Progress, Seldom, warning
 from pipeline.errors import FlowshardError, InputChanged, InternalError, OutputError
 from pipeline.output import make_folder
 from pipeline.reading import is_copied
@@ -249,6 +249,7 @@ class _Listener:
         self._hands = hands
         self._progress = progress
         self._sensor = sensor
+        self._seldom = Seldom(None if sensor is None else sensor.warn)
         self._stop = stop
         self._waiter = Waiter()
         self._said: dict[str, Note] = {}  # last words
@@ -276,6 +277,7 @@ class _Listener:
             for process in self._dead:
                 self._mourn(process)
             self._dead.clear()
+        self._seldom.rest()
         return {name: note.facts for name, note in self._said.items()}
 
     def _hear(self, name: str, receiver: Receiver) -> None:
@@ -287,8 +289,7 @@ class _Listener:
         elif message.kind == "listening":
             self._progress.say(message.facts["text"])
         elif message.kind == "remark":
-            say = warning if self._sensor is None else self._sensor.warn
-            say(message.facts["message"], message.facts["hint"])
+            self._seldom(message.facts["message"], message.facts["hint"])
         elif message.kind == STATUS and self._sensor is not None:
             self._sensor.hear(name, message.facts)
         elif message.kind == "done":

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.capture import Capture, describe
 from pipeline.config import Config
-from pipeline.console import Progress, warning
+from pipeline.console import Progress, Seldom, warning
 from pipeline.memory import Memory
 from pipeline.results import Results
 from pipeline.spool.slabs import Spool, slab_bytes
+from pipeline.writer.failures import Tell
 from pipeline.writer.writer import Writer
 from workers.contract import PacketBatch
 from workers.events import untaken_in
@@ -68,8 +69,8 @@ def _run(
 ) -> Results:
     capture = Capture(config, 1, spool, () if sensor is None else sensor.interfaces())
     stopping(capture.stop)
-    worker, usage = _worker(config), _usage(config)
-    writer = _writer(config, fragment, Memory(config, spool.view, keep=1), usage)
+    worker, usage, tell = _worker(config), _usage(config), Seldom()
+    writer = _writer(config, fragment, Memory(config, spool.view, keep=1), usage, tell)
     aside = _aside(config, spool)
     binder = _rotate(config, fragment, capture, worker, writer, usage, rotating)
     beat = None if sensor is None else _heartbeat(sensor, capture, worker, writer, spool, config.spool_bytes)
@@ -89,6 +90,7 @@ def _run(
     for events in worker.finish():
         writer.apply(events)
     writer.finish()
+    tell.rest()
     if aside is not None:
         aside.close()
     capture.hash_rest()
@@ -161,13 +163,13 @@ def _usage(config: Config) -> Usage | None:
     return Usage(config)
 
 
-def _writer(config: Config, fragment: Path, memory: Memory, usage: Usage | None) -> Writer:
+def _writer(config: Config, fragment: Path, memory: Memory, usage: Usage | None, tell: Tell) -> Writer:
     if usage is not None:
         from pipeline.parts.room import Room
 
-        return Writer(config, fragment, memory, room=Room(config, fragment, usage, 0, warning), tell=warning)
+        return Writer(config, fragment, memory, room=Room(config, fragment, usage, 0, tell), tell=tell)
     if not config.console:
-        return Writer(config, fragment, memory, tell=warning)
+        return Writer(config, fragment, memory, tell=tell)
     from pipeline.writer.printing_writer import console_writer
 
     return console_writer(config, fragment, memory)

@@ -36,6 +36,12 @@ MANY_FILES: Final = 1_000_000
 FAULTS_TOLD: Final = 3
 """Of each input. The report has all."""
 
+RENAMED_TOLD: Final = 3
+"""Names that foreign files had taken."""
+
+_LINES: Final = 8
+"""Of all inputs together, behind the first one; two more say how many others there are."""
+
 FILTERED: Final = "unprocessed.filtered"
 OUTSIDE_TIME: Final = "unprocessed.outside_time"
 _UNPROCESSED: Final = "unprocessed."
@@ -118,20 +124,45 @@ def _of_others(folder: Path) -> list[Remark]:
     return [(f"{folder}: {whom} may replace files there", f"take that right away: chmod go-w {folder}")]
 
 
+def of_renamed(renamed: Sequence[tuple[str, ...]]) -> list[Remark]:
+    """The first files of others that had taken a name of ours, and how many more there were."""
+    pairs = list(dict.fromkeys(renamed))
+    remarks = [
+        (f"{wanted} is taken by a file of somebody else's", f"what belongs there is in {given}")
+        for wanted, given in pairs[:RENAMED_TOLD]
+    ]
+    if len(pairs) > RENAMED_TOLD:
+        from pipeline.tree import MOST_RENAMED
+
+        least = "at least " if len(pairs) >= MOST_RENAMED else ""
+        hint = "their names have ~ behind, and the report has them: an empty folder is a better place"
+        remarks.append((f"… and so are {least}{len(pairs) - RENAMED_TOLD:,} more names", hint))
+    return remarks
+
+
 def of_faults(config: Config, faults: Sequence[Fault]) -> list[tuple[str, str | None]]:
-    """The first faults of each input, and how many more it has; a hint behind the last of each."""
+    """The first faults of the first inputs that have some, and how many more; a hint behind the last of each input."""
     of_input: dict[Path, list[Fault]] = {}
     for fault in faults:
         of_input.setdefault(fault.path, []).append(fault)
     remarks: list[tuple[str, str | None]] = []
-    for path, found in of_input.items():
-        name = "standard input" if path == STDIN else str(path)
-        lines = [f"{name}: {fault.problem}{_place(fault)}" for fault in found[:FAULTS_TOLD]]
-        if len(found) > FAULTS_TOLD:
-            lines.append(f"… and {_more_faults(len(found))} in {name}")
-        remarks += [(line, None) for line in lines[:-1]]
-        remarks.append((lines[-1], _what_was_read(config, found)))
+    for told, (path, found) in enumerate(of_input.items()):
+        more = _of_input(config, path, found)
+        if told and len(remarks) + told + len(more) + 1 > _LINES:  # one of each input's is its hint
+            others = len(of_input) - told
+            what = "inputs are" if others > 1 else "input is"
+            remarks.append((f"… and {others:,} more {what} damaged", "the report has all of them"))
+            break
+        remarks += more
     return remarks
+
+
+def _of_input(config: Config, path: Path, found: Sequence[Fault]) -> list[tuple[str, str | None]]:
+    name = "standard input" if path == STDIN else str(path)
+    lines = [f"{name}: {fault.problem}{_place(fault)}" for fault in found[:FAULTS_TOLD]]
+    if len(found) > FAULTS_TOLD:
+        lines.append(f"… and {_more_faults(len(found))} in {name}")
+    return [*((line, None) for line in lines[:-1]), (lines[-1], _what_was_read(config, found))]
 
 
 def _more_faults(count: int) -> str:

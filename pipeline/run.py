@@ -27,7 +27,7 @@ from pipeline.errors import CaptureError, InternalError, UsageError
 from pipeline.inputs import input_name
 from pipeline.output import Output, open_output
 from pipeline.reading import UNKNOWN, is_endless, size_of
-from pipeline.remarks import after
+from pipeline.remarks import after, of_renamed
 from pipeline.report.placing import beside, remove
 from pipeline.report.reserve import hold
 from pipeline.results import Results
@@ -94,8 +94,8 @@ def _complete(
 
 def _outcome(config: Config, results: Results, counters: Mapping[str, int], begin: float) -> Outcome:
     """What the run came to, and what is to be said of it."""
-    for wanted, given in dict.fromkeys(results.renamed):
-        warning(f"{wanted} is taken by a file of somebody else's", f"what belongs there is in {given}")
+    for message, hint in of_renamed(results.renamed):
+        warning(message, hint)
     for message, hint in after(config, {**counters, **_times(results)}, results.inputs, lambda: first_batch(config)):
         warning(message, hint)
     faults = _faults(config, results)

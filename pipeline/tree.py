@@ -26,6 +26,9 @@ FILE_COSTS: Final = 4096
 STAND_IN: Final = "~"
 """Behind the name of a folder whose own name is taken by something that is no folder."""
 
+MOST_RENAMED: Final = 1_000
+"""Names that were taken and are told of; the files say the rest."""
+
 NO_NAMES: Final = frozenset({"", ".", ".."})
 """Components that name no entry of their folder."""
 
@@ -53,7 +56,7 @@ class Tree:
     def __init__(self, path: Path, most: int = _FEW) -> None:
         """At most ``most`` (2 or more) folders are open beside the root. OSError when ``path`` is no folder."""
         self.renamed: list[tuple[str, str]] = []
-        """Folders whose names were taken, and what they are called instead."""
+        """Folders whose names were taken, and what they are called instead; see ``tell``."""
         self.open: OrderedDict[str, int] = OrderedDict()
         """Descriptors by folder, for whoever counts them. The one used longest ago is the first to close."""
         self._most = max(2, most)
@@ -102,9 +105,15 @@ class Tree:
             given += STAND_IN
             descriptor = _made(last + STAND_IN, parent)
             self._instead[folder] = given
-            self.renamed.append((folder, given))
+            self.tell(folder, given)
         self._keep(given, descriptor)
         return given
+
+    def tell(self, wanted: str, given: str) -> None:
+        """A name was taken. Of the first MOST_RENAMED: a folder full of foreign files must fill neither memory nor
+        a process's last words."""
+        if len(self.renamed) < MOST_RENAMED:
+            self.renamed.append((wanted, given))
 
     def _keep(self, folder: str, descriptor: int) -> None:
         old = self.open.pop(folder, None)

@@ -24,6 +24,10 @@ NAMES: Final = {
 }  # fmt: skip
 
 
+MOST_NAMED: Final = 32
+"""Link types that are not read and are counted by name; a pcapng can claim 65,536, each of which would be a line."""
+
+
 def link_name(number: int) -> str:
     """``usb_linux``, ``user_3`` for those left to users, ``type_300`` for others."""
     if 147 <= number <= 162:

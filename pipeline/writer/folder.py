@@ -138,7 +138,7 @@ class Folder:
                 suffix = provisional(file.stream)
                 wanted, file.name = file.name, file.name + suffix
                 file.descriptor = os.open(last + suffix, _NEW, 0o600, dir_fd=parent)
-                self.renamed.append((wanted, file.name))
+                self._tree.tell(wanted, file.name)
         file.made = True
 
     def _reopen(self, file: StoredFile, parent: int, last: str) -> None:

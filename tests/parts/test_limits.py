@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +72,8 @@ def test_the_oldest_parts_make_room(tmp_path: Path, workers: int) -> None:
     for part in left:
         assert part.files == plain[part.path.name[:11]].files
     assert used(output) <= MOST_PARTS
-    assert done.err.count("removed the oldest part") == len(plain) - len(left)
+    untold = sum(map(int, re.findall(r"(\d+) more like (?:it|these) were not told", done.err)))
+    assert done.err.count("removed the oldest part") + untold == len(plain) - len(left)
 
 
 def on_a_small_disk(folder: Path, *words: object) -> tuple[int, str, dict[str, bytes], list[str]]:
