@@ -153,15 +153,15 @@ def _inside(packets: Packets, protocol: U8, why: U8) -> Packets | None:
 
 def _note(packets: Packets, why: U8, layers: Layers) -> None:
     """Tells who asked where fragments and the first IP headers are. ``at`` is the header's."""
-    notes = layers.notes
-    if notes is None:
+    fragments, outermost = layers.fragments, layers.outermost
+    if fragments is None or outermost is None:
         return
     rows = np.flatnonzero(why == Reason.FRAGMENT)
     if rows.size:
-        notes.fragments.append(chosen(packets, rows))
+        fragments.append(chosen(packets, rows))
     new = np.flatnonzero(layers.verdict[packets.row] == Reason.UNKNOWN_LINK_TYPE)  # no verdict yet: the first header
     if new.size:
-        notes.outermost.append(chosen(packets, new))
+        outermost.append(chosen(packets, new))
 
 
 def _extended(

@@ -127,7 +127,7 @@ class Layers:
     ``more`` and ``ether`` come into being when the first packet needs them: most captures have no tunnels.
     """
 
-    __slots__ = ("ether", "more", "notes", "records", "verdict", "verify")
+    __slots__ = ("ether", "fragments", "more", "outermost", "records", "verdict", "verify")
 
     def __init__(self, records: Records, verdict: U8, *, verify: bool, notes: Notes | None) -> None:
         self.records = records
@@ -135,8 +135,11 @@ class Layers:
         self.verify = verify  # checksums
         self.more: U64 | None = None  # (n,) as workers.contract.Key.MORE
         self.ether: I64 | None = None  # (n,) place of the innermost Ethernet header; -1: there is none
-        self.notes = notes
+        # The lists of the notes, not the notes: these hold the layers, and no collector would find such a circle.
+        self.fragments: list[Packets] | None = None
+        self.outermost: list[Packets] | None = None
         if notes is not None:
+            self.fragments, self.outermost = notes.fragments, notes.outermost
             notes.layers.append(self)
 
     def macs(self, ethernet: int) -> I64:

@@ -21,6 +21,7 @@ from tests import build as b
 from tests.build import EPOCH_NS, Conversation, Packet, write_pcap
 from tests.defrag.fragmented import fragments4, fragments6, in_fragments
 from tests.forms import crossed
+from tests.leftovers import uncollected
 from tests.runs import counters, differences, environment, flows, output, report_of, run_apart, run_here
 from tests.test_unprocessed import parse
 from workers.limits import Limits
@@ -455,6 +456,18 @@ def flood(path: Path, count: int) -> None:
     for at, value in ((16 + 14 + 4, number >> 8), (16 + 14 + 5, number), (16 + 14 + 14, number >> 16)):
         rows[:, at] = value & 0xFF
     path.write_bytes(b.pcap_bytes([])[:24] + rows.tobytes())
+
+
+def test_lone_fragments_leave_nothing_behind(tmp_path: Path) -> None:
+    """IP fragments: ten times as many batches of lone ones leave no more that only a collector would find."""
+    found = []
+    for batches in (1, 2, 20):  # the first run leaves what is made once
+        flood(tmp_path / "x", batches * 100)
+        words = ("--workers", 0, "--batch-packets", 100, "--quiet")
+        with uncollected() as left:
+            run_here("-r", tmp_path / "x", "-o", tmp_path / f"out-{batches}", *words)
+            found.append(left())
+    assert found[2] - found[1] < 18
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ MORE = pytest.mark.parametrize("more", [(), FOUND], ids=["streams", "findings"])
 @NUMBERS
 @MORE
 def test_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, more: tuple[str, ...]) -> None:
-    """Whichever of 200 writes fails: no crash, no loss that is not marked. Of findings each fourth write, of further errors each
-    tenth."""
+    """Whichever of 200 writes fails: no crash, no loss that is not marked. Of findings each fourth, of further
+    errors each tenth."""
     each = (4 if more else 1) if number == errno.ENOSPC else 10
     assert lose(tmp_path, monkeypatch, range(1, 201, each), number, *more) > 100 // each
 
