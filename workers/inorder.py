@@ -36,7 +36,7 @@ from workers.limits import Limits
 from workers.overlap import POLICIES
 from workers.placing import Groups, Rows, place
 from workers.reordered import sort_out
-from workers.table import Table
+from workers.table import Table, taken
 
 
 def judge(batch: PacketBatch, table: Table, rows: I64) -> tuple[Rows, Groups, Bools, Bools | None]:
@@ -195,8 +195,8 @@ def _update_directions(
     """Update the columns of the directions; return which of the chosen groups were opened now."""
     sides = 2 * rows[g.flow[chosen]] + g.side[chosen]
     head = g.head
-    was = g.state if len(chosen) == len(g.head) else g.state[chosen]
-    new = was.copy()
+    was = g.state if len(chosen) == len(g.head) else taken(g.state, chosen)
+    new = taken(g.state, chosen)
     has_paid = (g.first_paid < len(r.order))[chosen]
     syn = (r.flags[head] & SYN)[chosen] != 0
     begins = ~g.based[chosen] & (syn | has_paid)

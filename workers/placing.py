@@ -75,9 +75,7 @@ def place(batch: PacketBatch, table: Table, rows: I64) -> tuple[Rows, Groups]:
     seq = batch.seq[order] + ((flags & SYN) != 0)
     first_paid = np.minimum.reduceat(np.where(paid, np.arange(n), n), head)
     fresh = rows[flow[head]] < 0
-    state = table.side_columns(np.where(fresh, 0, 2 * rows[flow[head]] + side[head]))
-    if fresh.any():
-        state[fresh] = np.zeros(1, state.dtype)
+    state = table.side_columns_or_none(np.where(fresh, -1, 2 * rows[flow[head]] + side[head]))
     based = (state["state"] & dr.BASED) != 0
     guess = seq[np.where((flags[head] & SYN) != 0, head, np.minimum(first_paid, n - 1))]
     base = np.where(based, state["base"], guess)

@@ -13,6 +13,7 @@ and ``pending``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,13 @@ from workers.limits import Limits
 
 CONNECTION = np.dtype(list(cn.FIELDS))
 DIRECTION = np.dtype(list(dr.FIELDS))
+_ROW_BYTES = np.dtype((np.void, CONNECTION.itemsize))
 _SIDE_BYTES = np.dtype((np.void, DIRECTION.itemsize))
+_BOTH_BYTES = np.dtype((np.void, 2 * DIRECTION.itemsize))
+_NEW_ROW = np.zeros(1, CONNECTION)
 NO_COUNTER = 0xFFFF_FFFF
 _FREE = -1
+_NEW_ROW["counter"] = NO_COUNTER
 _ROWS = 16_384  # at the start; rows that were never used cost address space only
 
 _COUNTS = ("packets", "length", "clipped", "seen")
@@ -63,6 +68,12 @@ def key_bytes(keys: U64) -> list[bytes]:
     """Flow keys (n, 7) as dictionary keys: bytes, whose hash nobody outside can predict."""
     packed: list[bytes] = np.ascontiguousarray(keys).view(f"V{8 * KEY_WORDS}").ravel().tolist()
     return packed
+
+
+def taken(columns: NDArray[Any], chosen: I64) -> NDArray[Any]:
+    """Copies of some rows of directions. As plain bytes: numpy copies records field by field."""
+    found: NDArray[Any] = columns.view(_SIDE_BYTES)[chosen].view(DIRECTION)
+    return found
 
 
 class Table:
@@ -96,8 +107,16 @@ class Table:
     # Rows
 
     def side_columns(self, sides: I64) -> NDArray[Any]:
-        """Copies of the rows of these directions. As plain bytes: numpy copies records field by field."""
-        found: NDArray[Any] = self.sides.view(_SIDE_BYTES)[sides].view(DIRECTION)
+        """Copies of the rows of these directions."""
+        return taken(self.sides, sides)
+
+    def side_columns_or_none(self, sides: I64) -> NDArray[Any]:
+        """The same; of -1 those of a direction that nothing is known of."""
+        if not len(sides) or sides.min() >= 0:
+            return self.side_columns(sides)
+        found: NDArray[Any] = np.zeros(len(sides), DIRECTION)
+        known = np.flatnonzero(sides >= 0)
+        found.view(_SIDE_BYTES)[known] = self.sides.view(_SIDE_BYTES)[sides[known]]
         return found
 
     def set_side_columns(self, sides: I64, columns: NDArray[Any]) -> None:
@@ -106,8 +125,7 @@ class Table:
 
     def find(self, keys: Sequence[bytes]) -> I64:
         """Rows of the keys; -1 for those that have none."""
-        get = self.index.get
-        return np.array([get(key, -1) for key in keys], np.int64)
+        return np.fromiter(map(self.index.get, keys, repeat(-1)), np.int64, len(keys))
 
     def add(self, keys: Sequence[bytes], words: U64, shards: U8) -> I64:
         """New empty rows for keys that have none."""
@@ -116,16 +134,16 @@ class Table:
         self.index.update(zip(keys, new.tolist(), strict=True))
         self.keys[new] = words
         self.place[new] = shards
-        self.rows[new] = np.zeros(1, CONNECTION)
+        self.rows.view(_ROW_BYTES)[new] = _NEW_ROW.view(_ROW_BYTES)
         self.rows["shard"][new] = shards
-        self.rows["counter"][new] = NO_COUNTER
-        self.sides[2 * new] = np.zeros(1, DIRECTION)
-        self.sides[2 * new + 1] = np.zeros(1, DIRECTION)
+        self.sides.view(_BOTH_BYTES)[new] = np.zeros(1, _BOTH_BYTES)
         return new
 
     def _rows_for(self, count: int) -> I64:
         """Rows that hold nothing, those that were used before first."""
-        again = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        left = len(self._free) - min(count, len(self._free))
+        again = self._free[: left - 1 if left else None : -1]
+        del self._free[left:]
         first = self._used
         self._used += count - len(again)
         while self._used > len(self.rows):
@@ -211,11 +229,11 @@ class Table:
 
     def over(self, rows: I64) -> Bools:
         """Which of these connections are closed: RST, or FIN from both sides and all data up to them."""
-        a, b = 2 * rows, 2 * rows + 1
         state, frontier, fin = self.sides["state"], self.sides["next"], self.sides["fin"]
-        ended = (state[a] & state[b] & dr.ENDED) != 0
-        complete = (frontier[a] >= fin[a]) & (frontier[b] >= fin[b])
-        over: Bools = ((self.rows["state"][rows] & cn.RESET) != 0) | (ended & complete)
+        over: Bools = (state[2 * rows] & state[2 * rows + 1] & dr.ENDED) != 0
+        a = 2 * rows[over]
+        over[over] = (frontier[a] >= fin[a]) & (frontier[a + 1] >= fin[a + 1])
+        over |= (self.rows["state"][rows] & cn.RESET) != 0
         return over
 
     def half_open(self, rows: I64) -> Bools:
@@ -349,14 +367,14 @@ class Table:
         totals = self.totals
         totals["connections"] += len(rows)
         totals["connections_with_payload"] += int(np.count_nonzero(self.rows["state"][rows] & cn.PAID))
-        totals["streams"] += int(np.count_nonzero(self.sides["state"][sides] & dr.OPENED))
+        columns = self.side_columns(sides)
+        totals["streams"] += int(np.count_nonzero(columns["state"] & dr.OPENED))
         for name in _SUMS:
-            totals[name] += int(self.sides[name][sides].sum())
+            totals[name] += int(columns[name].sum())
 
     def _forget(self, rows: I64) -> None:
-        forget = self.index.__delitem__
-        for key in self.key_bytes(rows):
-            forget(key)
+        for _ in map(self.index.pop, self.key_bytes(rows)):
+            pass
         if self.details or self.pending:
             for side in (2 * rows).tolist():
                 self.details.pop(side, None)
