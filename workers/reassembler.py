@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,19 @@ _SWEEP_EVERY = 16
 
 _CLOSE_AT_ONCE = 8192
 """Connections closed in one set of events at the end: so many rows are easily held."""
+
+
+class _Known(NamedTuple):
+    """A batch, and of its flows (u,) the keys and the table's rows: -1 for those that have none."""
+
+    batch: PacketBatch
+    keys: list[bytes]
+    rows: I64
+
+    def part(self, chosen: Bools) -> tuple[_Known, I64]:
+        """Some rows of the batch, and which of its flows are in them."""
+        batch, flows = _part(self.batch, chosen)
+        return _Known(batch, [self.keys[i] for i in flows.tolist()], self.rows[flows]), flows
 
 
 class Reassembler:
@@ -109,17 +122,23 @@ class Reassembler:
         return {**self.counters, **self.table.totals}
 
     def _judge(self, batch: PacketBatch, out: Events) -> None:
-        rest: PacketBatch | None = batch
-        while rest is not None and len(rest.packet):
+        keys = key_bytes(batch.keys)
+        self._judge_known(_Known(batch, keys, self.table.find(keys)), out)
+
+    def _judge_known(self, known: _Known, out: Events) -> None:
+        rest: _Known | None = known
+        while rest is not None and len(rest.batch.packet):
             rest = self._judge_some(rest, out)
 
-    def _judge_some(self, batch: PacketBatch, out: Events) -> PacketBatch | None:
+    def _judge_some(self, known: _Known, out: Events) -> _Known | None:
         """All of the batch, or what comes before shards have to make room in it; then what comes behind is returned."""
         table = self.table
-        keys = key_bytes(batch.keys)
-        rows = table.find(keys)
+        batch, keys, rows = known
         odd: Bools = np.ones(len(keys), np.bool_)
         if self.vector:
+            cuts = self._cuts_for_lone(batch, rows)
+            if cuts is not None:
+                return self._cut(known, cuts, out)
             r, g, simple, settled = inorder.judge(batch, table, rows)
             crowded = self._crowded(batch, rows, simple)
             if crowded.any():
@@ -128,7 +147,7 @@ class Reassembler:
                     plain[g.flow[settled]] = False
                 cuts = self.crowding.cuts(batch, crowded, rows < 0, plain)
                 if cuts is not None:
-                    return self._cut(batch, cuts, out)
+                    return self._cut(known, cuts, out)
                 simple &= ~crowded
             fresh = np.flatnonzero(simple & (rows < 0))
             if len(fresh):
@@ -151,14 +170,39 @@ class Reassembler:
             beginning = beginning + np.bincount(shards, np.where(simple, 0, packets), SHARDS).astype(np.int64)
         return self.crowding.crowded(beginning)[shards]
 
-    def _cut(self, batch: PacketBatch, cuts: I64, out: Events) -> PacketBatch:
+    def _cuts_for_lone(self, batch: PacketBatch, rows: I64) -> I64 | None:
+        """Cuts that are certain before the batch is judged: a flood's flows have one packet, which begins a connection
+        whatever it is. Only the others are judged then; None: the whole batch is to be."""
+        fresh = rows < 0
+        if np.count_nonzero(fresh) <= self.crowding.room.min():
+            return None
+        lone = fresh & (np.bincount(batch.flow, minlength=len(rows)) == 1)
+        crowded = self.crowding.crowded(np.bincount(batch.shards[lone], minlength=SHARDS))[batch.shards]
+        if not crowded.any():
+            return None
+        plain = lone.copy()
+        part, others = _part(batch, ~lone[batch.flow])
+        if len(others):
+            _, g, simple, settled = inorder.judge(part, self.table, rows[others])
+            if settled is not None:
+                simple[g.flow[settled]] = False
+            plain[others] = simple
+        return self.crowding.cuts(batch, crowded, fresh, plain)
+
+    def _cut(self, known: _Known, cuts: I64, out: Events) -> _Known:
         """Judge what comes before the cuts (256,) of the shards, and make room there; returns what comes behind."""
+        batch = known.batch
         behind = np.arange(len(batch.packet)) >= cuts[batch.shards][batch.flow]
-        self._judge(_part(batch, ~behind), out)
+        self._judge_known(known.part(~behind)[0], out)
         shards = np.flatnonzero(cuts < len(batch.packet))
         clocks = (batch.time + batch.lag)[cuts[shards]]
         self._look(dict(zip(shards.tolist(), clocks.tolist(), strict=True)), out)
-        return _part(batch, behind)
+        before = np.zeros(len(batch.keys), np.bool_)
+        before[batch.flow[~behind]] = True
+        rest, flows = known.part(behind)
+        moved = np.flatnonzero((rest.rows >= 0) | before[flows])  # of the others none has begun
+        rest.rows[moved] = self.table.find([rest.keys[i] for i in moved.tolist()])
+        return rest
 
     def _look(self, clocks: dict[int, int], out: Events) -> None:
         crowd, flood = self.crowding.look(clocks, out)
@@ -304,9 +348,9 @@ def _segments(batch: PacketBatch, chosen: I64) -> Any:
     return map(Segment._make, zip(*(column[chosen].tolist() for column in columns), strict=True))
 
 
-def _part(batch: PacketBatch, chosen: Bools) -> PacketBatch:
-    """Some rows of a batch, with the flows that are in them."""
+def _part(batch: PacketBatch, chosen: Bools) -> tuple[PacketBatch, I64]:
+    """Some rows of a batch, with the flows that are in them; and which flows of the batch these are."""
     flows, flow = np.unique(batch.flow[chosen], return_inverse=True)
     columns = {name: getattr(batch, name)[chosen] for name in PACKET_COLUMNS}
     tables = {name: getattr(batch, name)[flows] for name in FLOW_COLUMNS}
-    return batch._replace(**{**columns, **tables, "flow": flow.astype(np.uint32)})
+    return batch._replace(**{**columns, **tables, "flow": flow.astype(np.uint32)}), flows.astype(np.int64)
