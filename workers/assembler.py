@@ -63,7 +63,7 @@ class Assembler:
         if start < starts[low]:
             starts[low] = start
             known = self.origins[low]  # the hole below is as old as it was, though smaller
-            self.origins[low] = origin._replace(packets=known.packets, clock=known.clock)
+            self.origins[low] = Origin(origin.place, known.packets, known.clock)
         ends[low] = max(end, ends[high - 1])
         del starts[low + 1 : high], ends[low + 1 : high], self.origins[low + 1 : high]
         return new, old

@@ -318,7 +318,7 @@ class Direction:
             i -= 1
         part = parts[i]
         if low < part.high:
-            parts[i] = part._replace(holes=part.holes - (high - low))
+            parts[i] = Part(part.start, part.high, part.holes - (high - low))
         elif part.holes + low - part.high <= limits.hole_bytes:
             parts[i] = Part(part.start, high, part.holes + low - part.high)
         else:
