@@ -75,9 +75,7 @@ def _run(
     binder = _rotate(config, fragment, capture, worker, writer, usage, rotating)
     beat = None if sensor is None else _heartbeat(sensor, capture, worker, writer, spool, config.spool_bytes)
     if config.live is not None:
-        source = capture.begin_live()
-        progress.say(f"capturing on {source.path}")
-        capture.each_second = _lookout(config, source)
+        _begin_live(config, capture, progress)
     for dealt in capture.batches():
         events = worker.handle(dealt.parts[0])
         writer.apply(events)
@@ -99,6 +97,12 @@ def _run(
         capture.counters(), [describe(facts) for facts in capture.inputs], [worker.totals()], [writer.counters],
         writer.folder.renamed, None if binder is None else binder.state(),
     )  # fmt: skip
+
+
+def _begin_live(config: Config, capture: Capture, progress: Progress) -> None:
+    source = capture.begin_live()
+    progress.say(f"capturing on {source.path}")
+    capture.each_second = _lookout(config, source)
 
 
 def _worker(config: Config) -> Reassembler:

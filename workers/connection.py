@@ -12,9 +12,10 @@ from enum import Enum, auto
 from typing import Final
 
 from workers.contract import ACK, FIN, RST, SYN
-from workers.direction import ACKED, BASED, BEGUN, ENDED, HELD, OPENED, SEEN, WINDOW, Direction, Segment
+from workers.direction import ACKED, BASED, BEGUN, ENDED, HELD, OPENED, SEEN, WINDOW, Direction
 from workers.events import Events
 from workers.limits import Limits
+from workers.segment import Segment
 from workers.seq import MASK, distance
 
 # State bits of a connection.

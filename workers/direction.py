@@ -17,6 +17,7 @@ from workers.contract import ACK, SYN, GapReason
 from workers.events import Events
 from workers.limits import Limits
 from workers.overlap import POLICIES, Queue, Verdict
+from workers.segment import Segment
 from workers.seq import MASK, distance
 
 # State bits of a direction.
@@ -59,25 +60,6 @@ FIELDS: Final = (
     ("disorder", "i8"),
 )
 """Columns of the table of directions, and attributes of a Direction, in this order."""
-
-
-class Segment(NamedTuple):
-    """One packet of a PacketBatch, as plain numbers."""
-
-    flow: int
-    packet: int
-    time: int
-    clock: int
-    seq: int
-    ack: int
-    flags: int
-    side: int
-    start: int
-    size: int
-    missing: int
-    mac: int
-    length: int
-    clipped: int
 
 
 class Part(NamedTuple):

@@ -33,12 +33,12 @@ from workers.contract import (
     Untaken,
 )
 from workers.crowding import Crowding
-from workers.direction import Segment
 from workers.events import Events
 from workers.limits import Limits
+from workers.segment import Segment
 from workers.table import NO_COUNTER, Table, key_bytes
 
-_SWEEP_EVERY = 16
+_SWEEP_EVERY = 4
 """Batches between two sweeps for expired connections; their result is the same at any rhythm."""
 
 _CLOSE_AT_ONCE = 8192

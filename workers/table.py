@@ -39,9 +39,10 @@ from workers.contract import (
     Progress,
     Runs,
 )
-from workers.direction import Detail, Direction, Segment
+from workers.direction import Detail, Direction
 from workers.events import Events
 from workers.limits import Limits
+from workers.segment import Segment
 
 CONNECTION = np.dtype(list(cn.FIELDS))
 DIRECTION = np.dtype(list(dr.FIELDS))

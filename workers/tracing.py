@@ -15,10 +15,11 @@ from workers import connection as cn
 from workers import direction as dr
 from workers.connection import Connection, Verdict
 from workers.contract import ACK, I64, RST, SYN, Closed, CloseReason, PacketBatch
-from workers.direction import Direction, Segment
+from workers.direction import Direction
 from workers.events import Events
 from workers.limits import Limits
 from workers.reassembler import Reassembler
+from workers.segment import Segment
 from workers.seq import MASK
 from workers.table import Table
 

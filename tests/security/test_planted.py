@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,9 @@ def test_planted_at_every_name(tmp_path: Path, kind: str, workers: int) -> None:
     assert victim.read_bytes() == b"mine"
     assert not victim.with_name("nowhere").exists()
     assert {name: os.lstat(out / name).st_ino for name in names} == planted
-    assert (
-        done.err.count("is taken by a file of somebody else's") > len(names) // 2
-    )  # what has another name derives others
+    assert "is taken by a file of somebody else's" in done.err
+    told = int(re.search(r"([0-9,]+) more", done.err)[1].replace(",", ""))  # type: ignore[index]
+    assert told > len(names) // 3  # what has another name derives others
     ours, undisturbed = report_of(out), report_of(tmp_path / "whole")
     assert counters(ours)["bytes.written"] == counters(undisturbed)["bytes.written"]
     digests = [sorted(file.hashes.items()) for file in ours.files]
