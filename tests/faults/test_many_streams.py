@@ -14,7 +14,7 @@ from tests.runs import counters, report_of, run_here
 from workers.contract import EventBatch
 
 COUNT = 20_000
-BATCHES = 16
+BATCHES = 4
 """After so many the expired connections are closed, all of them in one message."""
 
 
