@@ -21,7 +21,7 @@ from typing import Final
 
 _PREFIX: Final = "flowshard-"
 _LOCK: Final = "lock"
-_LONGEST_TMPDIR: Final = 70  # a socket's path has 107 bytes (unix(7)), its folder and its own name up to 37 of them
+_LONGEST_TMPDIR: Final = 66  # a socket's path has 107 bytes (unix(7)), its folder and its own name up to 41 of them
 
 
 class RunFolder:
