@@ -1,4 +1,4 @@
-"""The stages as processes: started, listened to, ended; the first that fails or dies ends them all.
+"""The stages as processes: started, listened to, ended; the first that fails or dies ends them all, or is replaced.
 
 Knows: which processes a run has, what their last words mean.
 Does not know: what they do (stages/), how processes are made (supervise.py), whether the run begins anew (recovery/).
@@ -22,14 +22,15 @@ from pipeline.console import Progress, Seldom, warning
 from pipeline.errors import FlowshardError, InputChanged, InternalError, OutputError
 from pipeline.output import make_folder
 from pipeline.reading import is_copied
-from pipeline.results import Results
+from pipeline.recovery.succession import Succession, begin, may_replace
+from pipeline.results import Results, gathered
 from pipeline.runfolder import RunFolder
 from pipeline.stages.capture import ROTATE, STOP
-from pipeline.stages.inhand import Hands, Place
-from pipeline.stages.losses import goes_on
-from pipeline.stages.process import LOST, Stage, run_stage
+from pipeline.stages.inhand import Hands, Place, first_of
+from pipeline.stages.losses import Loss, goes_on, number
+from pipeline.stages.process import Stage, run_stage
 from pipeline.supervise import Process, end_all, interrupts_deferred, start
-from pipeline.transport import Receiver, Waiter, Wires
+from pipeline.transport import Receiver, Sender, Waiter, Wires
 from pipeline.watch.status import STATUS
 from workers.wire import Note, encode_note
 
@@ -84,13 +85,14 @@ def run_processes(
     spool = _spool(config)
     hands = Hands(_names(config), begun)
     folder: RunFolder | None = None
+    succession: Succession | None = None
     processes: list[Process] = []
     try:
         with interrupts_deferred():
             folder = RunFolder()
             if config.rotation is not None:
                 signal.signal(ROTATE, signal.SIG_IGN)  # in all that are forked, until they hear it
-            _start(config, fragments, spool, folder.path, sensor, processes, hands)
+            succession = _start(config, fragments, spool, folder.path, sensor, processes, hands)
             stop = _Stop(processes[0])
             stopping(stop.ask)
             if config.rotation is not None:
@@ -99,39 +101,34 @@ def run_processes(
 
         wires = Wires(folder.path)
         try:
-            listener = _Listener(config, wires, processes, progress, stop, sensor, hands)
+            listener = _Listener(config, wires, processes, progress, stop, sensor, hands, succession)
             done = listener.listen()
         finally:
             wires.close()
     finally:
         with interrupts_deferred():
             end_all(processes)
-            if folder is not None:
-                folder.remove()
-            if spool is not None:
-                spool.close()
-            hands.close()
-    return _results(config, done, listener.lost)
+            _clear_up(folder, succession, spool, hands)
+    return gathered(config, done, listener.lost, listener.replaced)
 
 
-def _results(config: Config, done: dict[str, dict[str, Any]], lost: Sequence[str]) -> Results:
-    """Last words as results."""
-    workers = [done[name] for n in range(config.workers) if (name := f"worker-{n}") in done]
-    writers = [done[name] for m in range(config.writers) if (name := f"writer-{m}") in done]
-    kept = done.get("keeper", {"counters": {}})["counters"]
-    return Results(
-        done["capture"]["counters"] | kept, done["capture"]["inputs"], [each["counters"] for each in workers],
-        [each["counters"] for each in writers], [tuple(pair) for each in writers for pair in each["renamed"]],
-        None if config.rotation is None else done["binder"]["state"],
-        tuple(lost),
-    )  # fmt: skip
+def _clear_up(folder: RunFolder | None, succession: Succession | None, spool: Spool | None, hands: Hands) -> None:
+    """No process is left."""
+    if folder is not None:
+        folder.remove()
+    for each in (succession, spool, hands):
+        if each is not None:
+            each.close()
 
 
 def _start(
     config: Config, fragments: Sequence[Path], spool: Spool | None, folder: Path, sensor: Sensor | None,
     processes: list[Process], hands: Hands,
-) -> None:  # fmt: skip
-    """Start all, each put on the list at once; live, when the interfaces are open and no right is left."""
+) -> Succession | None:  # fmt: skip
+    """Start all, each put on the list at once; live, when the interfaces are open and no right is left.
+
+    What makes further workers, where that may be wanted, comes last: it has all modules that they need.
+    """
     interfaces = [] if sensor is None else sensor.interfaces()
     if config.save_crash is not None and sensor is not None:
         make_folder(config.save_crash)  # later the capture process could not
@@ -141,6 +138,11 @@ def _start(
         processes.append(start(name, partial(run_stage, name, folder, stage, niceness, writable)))
         while interfaces:  # the capture process has them, and nobody else
             interfaces.pop().close()
+    if not may_replace(config):
+        return None
+    niceness = 0 if sensor is None else _BEHIND_CAPTURE
+    writable = None if sensor is None else _writable(config, fragments, "worker")
+    return begin(config, folder, hands, niceness, writable, processes)
 
 
 def _spool(config: Config) -> Spool | None:
@@ -242,10 +244,13 @@ class _Listener:
     """Hears what processes say, and notices when they fall silent."""
 
     def __init__(
-        self, config: Config, wires: Wires, processes: Sequence[Process], progress: Progress, stop: _Stop,
-        sensor: Sensor | None, hands: Hands,
+        self, config: Config, wires: Wires, processes: list[Process], progress: Progress, stop: _Stop,
+        sensor: Sensor | None, hands: Hands, succession: Succession | None,
     ) -> None:  # fmt: skip
         self._config = config
+        self._wires = wires
+        self._processes = processes
+        self._succession = succession
         self._hands = hands
         self._progress = progress
         self._sensor = sensor
@@ -254,22 +259,30 @@ class _Listener:
         self._waiter = Waiter()
         self._said: dict[str, Note] = {}  # last words
         self._dead: list[Process] = []
-        self._count = len(processes)
+        self._count = 0
         self.lost: list[str] = []
         """Those that died while the others went on."""
-        self._orders = {}
-        if goes_on(config):
-            self._orders = {name: wires.sender(f"orders-{name}") for name in _names(config)}
+        self.replaced: list[str] = []
+        """... and have somebody in their place."""
+        self._orders: dict[str, Sender] = {}
         for process in processes:
-            receiver = wires.receiver(f"status-{process.name}")
-            self._waiter.watch(receiver, partial(self._hear, process.name, receiver))
-            self._waiter.watch(process.lifeline, partial(self._notice, process))
+            if succession is None or process is not succession.zygote.process:
+                self._watch(process)
+
+    def _watch(self, process: Process) -> None:
+        """From now on it counts."""
+        self._count += 1
+        receiver = self._wires.receiver(f"status-{process.name}")
+        self._waiter.watch(receiver, partial(self._hear, process.name, receiver))
+        self._waiter.watch(process.lifeline, partial(self._notice, process))
+        if goes_on(self._config) and process.name != "keeper":
+            self._orders[process.name] = self._wires.sender(f"orders-{process.name}")
 
     def listen(self) -> dict[str, dict[str, Any]]:
         """Until all are done: their counters by name. Raises what the first that failed tells, or its fate."""
         if self._sensor is not None and (served := self._sensor.serve(self._waiter)) is not None:
             self._progress.say(served)
-        while len(self._said) + len(self.lost) < self._count:
+        while len(self._said) + len(self.lost) + len(self.replaced) < self._count:
             self._waiter.wait(_TICK_MS)
             if self._sensor is not None:
                 self._sensor.tick()
@@ -291,18 +304,22 @@ class _Listener:
         elif message.kind == "remark":
             self._seldom(message.facts["message"], message.facts["hint"])
         elif message.kind == STATUS and self._sensor is not None:
-            self._sensor.hear(name, message.facts)
+            self._sensor.hear(first_of(name, self._config.workers)[0], message.facts)
         elif message.kind == "done":
             self._said[name] = message
-            if name == "capture" and self.lost:
-                self._order(name)
-        elif name not in self.lost:
+            if name == "capture" and (self.lost or self.replaced):
+                self._order(Loss(name))
+        elif not self._is_gone(name):
             failure = self._failure(name, message)
             if isinstance(failure, ProcessLost) and self._goes_on_without(failure):
                 return
             if isinstance(failure, InputChanged):
                 raise MappingLost(failure.message)
             raise failure
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether it is known to be dead."""
+        return name in self.lost or name in self.replaced
 
     def _failure(self, name: str, note: Note) -> FlowshardError:
         """What a process failed of, as the exception that it was there."""
@@ -327,7 +344,7 @@ class _Listener:
         until = time.monotonic() + patience
         while process.name not in self._said and (left := until - time.monotonic()) > 0:
             self._waiter.wait(int(left * 1000) + 1)
-        if process.name in self._said or process.name in self.lost:
+        if process.name in self._said or self._is_gone(process.name):
             return
         if process.code == -signal.SIGBUS and self._config.mapped:
             raise MappingLost("an input became shorter while it was read, or its storage has a bad block")
@@ -339,23 +356,43 @@ class _Listener:
             raise lost
 
     def _goes_on_without(self, lost: ProcessLost) -> bool:
-        """What cannot be read again ends in order: no more is read, and the others finish what they have."""
+        """What cannot be read again goes on with another worker; or it ends in order: no more is read, and the others
+        finish what they have."""
         name = lost.name
         if name not in self._orders or name == "capture":
             return False
-        self.lost.append(name)
         told = lost.message + ("" if lost.place is None else f" {lost.place.told()}")
         say = warning if self._sensor is None else self._sensor.warn
+        if (heir := self._replace(name)) is not None:
+            say(told, f"{heir.name} takes its place, without the streams that it had open; {lost.hint}")
+            self._order(Loss(name, lost.place, number(heir.name, "worker")))
+            return True
+        self.lost.append(name)
         say(told, f"the capture ends, the others finish what they have; {lost.hint}")
-        self._order(name, lost.place)
+        self._order(Loss(name, lost.place))
         if "capture" in self._said:
-            self._order("capture")
+            self._order(Loss("capture"))
         self._stop.ask()
         return True
 
-    def _order(self, name: str, place: Place | None = None) -> None:
+    def _replace(self, name: str) -> Process | None:
+        """Who has its place from now on; None: nobody, or nobody is needed."""
+        if self._succession is None or self.lost or "capture" in self._said:
+            return None
+        self._hands.pass_on(name)
+        with interrupts_deferred():
+            heir = self._succession.heir(name)
+            if heir is not None:
+                self._processes.append(heir)
+        if heir is not None:
+            self.replaced.append(name)
+            self._orders.pop(name).close()
+            self._watch(heir)
+        return heir
+
+    def _order(self, loss: Loss) -> None:
         """Tell the others that this process is gone. The capture process, which is done with batches once nobody who
         lives has them, may be so before the word of a dead worker's last ones has reached it."""
         for other, sender in self._orders.items():
             if other not in self.lost and other not in self._said:
-                sender.send(encode_note(Note(LOST, {"name": name, "place": None if place is None else list(place)})))
+                sender.send(encode_note(loss.note()))

@@ -99,7 +99,7 @@ def _outcome(config: Config, results: Results, counters: Mapping[str, int], begi
     for message, hint in after(config, {**counters, **_times(results)}, results.inputs, lambda: first_batch(config)):
         warning(message, hint)
     faults = _faults(config, results)
-    lost, failed = results.lost, counters.get("write_errors")
+    lost, failed = [*results.replaced, *results.lost], counters.get("write_errors")
     status = InternalError.status if lost else 4 if failed else 3 if faults else 0
     if lost:
         error(f"{' and '.join(lost)} died", "the report says what was lost; what it claims is on disk")
@@ -271,7 +271,7 @@ def _total(config: Config) -> int | None:
 def account(results: Results) -> dict[str, int]:
     """Check the accounting identity; return the counters of the run."""
     worker, writer = added(results.workers), added(results.writers)
-    checked(results.capture, worker, writer, lost=results.lost)
+    checked(results.capture, worker, writer, lost=[*results.replaced, *results.lost])
     return summary(results.capture, worker, writer, sum(facts["bytes"] for facts in results.inputs))
 
 

@@ -16,11 +16,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from pipeline.sealing import seal
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -77,6 +78,12 @@ def start(name: str, work: Callable[[], int]) -> Process:
     if pid:
         os.close(writing)
         return Process(name, pid, reading)
+    live_under(parent, reading, work)
+
+
+def live_under(parent: int, reading: int, work: Callable[[], int]) -> NoReturn:
+    """The life of a process that was just forked: it does ``work`` and exits with what that returns, and dies with
+    ``parent``. ``reading``: the end of its lifeline that others watch."""
     code = 70
     try:
         os.close(reading)
@@ -87,6 +94,13 @@ def start(name: str, work: Callable[[], int]) -> Process:
         code = work()
     finally:
         os._exit(code)  # nothing of the parent's is cleaned up twice
+
+
+def adopt(*, orphans: bool) -> bool:
+    """From now on what children of ours leave behind is ours, or no longer so. False: this system cannot do that."""
+    if not sys.platform.startswith("linux"):
+        return False
+    return not ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(orphans), *[ctypes.c_ulong(0)] * 3)
 
 
 def _die_with(parent: int) -> None:

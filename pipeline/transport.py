@@ -63,6 +63,7 @@ class Wires:
         return f"ipc://{self.folder}/{link}"
 
     def _socket(self) -> zmq.Socket[bytes]:
+        self._sockets = [each for each in self._sockets if not each.closed]
         socket = self.context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, LINGER_MS)
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)
@@ -75,7 +76,7 @@ class Wires:
     def close(self) -> None:
         """Close every socket; what was sent gets LINGER_MS to leave."""
         for socket in self._sockets:
-            socket.close()
+            socket.close()  # again does no harm
         self.context.term()
 
 
@@ -109,6 +110,11 @@ class Sender:
         self.sent += 1
         self._sizes.append(size)
         self.under_way += size
+
+    def close(self) -> None:
+        """Given up, and of no use any more: what is sent goes nowhere."""
+        self.give_up()
+        self.socket.close()
 
     def give_up(self) -> None:
         """The other end is dead: nothing is under way any more, and what is sent goes nowhere."""
@@ -152,6 +158,10 @@ class Receiver:
         with suppress(zmq.Again):  # a sender that is gone needs no credit
             self.socket.send(number, zmq.NOBLOCK)
         return decode([frame.buffer for frame in frames[1:]])
+
+    def close(self) -> None:
+        """Nothing more is taken there."""
+        self.socket.close(0)
 
 
 def _numbered(message: int) -> bytes:

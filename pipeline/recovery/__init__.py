@@ -3,6 +3,8 @@
 Knows: what can be done again, and what should be kept. Does not know: how a death is noticed (coordinator.py).
 Invariant: nothing of a run that was cut short is in the output of the one that follows it.
 
-    anew    the run begins anew, within bounds
-    saving  --save-crash: what the process had in hand, as a capture
+    anew        the run begins anew, within bounds
+    succession  a worker has another one take its place, within bounds, where packets keep coming
+    zygote      where that one comes from
+    saving      --save-crash: what the process had in hand, as a capture
 """

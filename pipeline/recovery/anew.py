@@ -8,7 +8,7 @@ two lives, so it is that of an undisturbed run bit for bit, whoever died and whe
 until then, once for each death; and deaths are rare (a machine short of memory, somebody's kill, a defect of ours).
 
 What comes from a pipe, an interface or a file that is followed is gone when it was read, and what ``-c`` has printed
-cannot be taken back: there a death ends the run.
+cannot be taken back: there a death ends the run, unless it is a worker's that can be replaced (succession.py).
 """
 
 from __future__ import annotations
@@ -26,11 +26,9 @@ from pipeline.coordinator import MappingLost, ProcessLost
 from pipeline.errors import CaptureError, InternalError
 from pipeline.inputs import input_name
 from pipeline.reading import is_endless
+from pipeline.recovery.succession import MOST_A_MINUTE
 from pipeline.results import Results
 from pipeline.stages.inhand import Place
-
-MOST_A_MINUTE: Final = 5
-"""Beginnings anew; a machine that kills more often than that has no room for us."""
 
 MOST_IN_A_ROW: Final = 3
 """... after deaths in the same place: by then it is not chance, and each costs all that was done."""

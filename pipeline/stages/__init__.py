@@ -7,7 +7,7 @@ is under way is bounded by the links' windows.
 Links: ``batches-N`` capture to worker N; ``events-N-M`` worker N to writer M; ``releases-M`` writer M to
 capture; ``keep`` and ``hurry`` capture to keeper, ``kept`` back; ``status-NAME`` each process to the coordinator;
 with --rotate ``parts-NAME`` each of them to the binder; where the input cannot be read again ``orders-NAME`` the
-coordinator to each of them.
+coordinator to each of them. Of N workers the one in the place of worker n is worker n + N, with links of its own.
 
     process     what all stages share: a process's life, its sending and its receiving ends
     capture     read, decode, shard, send; keep count of what is not on disk yet
@@ -19,6 +19,6 @@ coordinator to each of them.
     keeping     what the capture process has to do with the keeper
     keeper      the packets themselves, to the files of --keep-packets
     inhand      what each process has in hand, for whoever asks when it has died
-    losses      who hears of a process that died while a run goes on to its end without it
+    losses      who hears of a process that died while a run goes on, with another one or to its end
     in_step     what all workers say of a batch, batch by batch, for -c
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +21,12 @@ from pipeline.config import Config
 from pipeline.memory import nothing_spooled
 from pipeline.reading import is_endless
 from pipeline.stages.binder import Teller
-from pipeline.stages.inhand import NO_HAND, Hand, Place
-from pipeline.stages.losses import Losses
+from pipeline.stages.inhand import NO_HAND, Hand
+from pipeline.stages.losses import Loss, Losses, goes_on
 from pipeline.stages.losses import number as number_of
 from pipeline.stages.pace import Pace
 from pipeline.stages.process import CUT, Outbox, targets
-from pipeline.stages.writer import ALL
+from pipeline.stages.writer import ALL, BURIED
 from pipeline.transport import Receiver, Sender, Wires
 from workers.wire import Note, encode_note, encode_packets
 
@@ -56,10 +56,11 @@ def capture_stage(
     interfaces: Sequence[Interface] = (), hand: Hand = NO_HAND,
 ) -> dict[str, Any]:  # fmt: skip
     """Read, decode, shard, send; keep count of what is not on disk yet."""
-    senders = [outbox.add(wires.sender(f"batches-{n}")) for n in range(config.workers)]
+    workers = _Workers(config, wires, outbox)
+    senders = workers.senders
     aside = _aside(config, spool)
     releases = _Releases(config, wires, outbox, status, aside)
-    Losses(config, "capture", wires, outbox, partial(_lose, config, spool, status, senders, releases))
+    Losses(config, "capture", wires, outbox, partial(_lose, config, spool, status, workers, releases))
     capture = Capture(config, config.workers, spool, interfaces)
     if is_endless(config):
         signal.signal(STOP, lambda *_: capture.stop())
@@ -70,7 +71,7 @@ def capture_stage(
     def send(dealt: Dealt) -> None:
         hand.name(dealt.number, dealt.first_packet, capture.packets + 1)
         releases.expect(dealt)
-        for sender, part in zip(senders, dealt.parts, strict=True):
+        for sender, part in zip(tuple(senders), dealt.parts, strict=True):  # a dead one's share is not its heir's
             outbox.put(sender, encode_packets(part))
         dealt.parts.clear()
         if aside is None and config.save_crash is None:
@@ -82,13 +83,15 @@ def capture_stage(
     if config.live is not None:
         _live(config, capture, outbox, status, senders, releases, send, keeping)
     else:
-        _offline(capture, spool, releases, send)
+        _offline(capture, spool, releases, send, partial(outbox.waiter.wait, 0) if goes_on(config) else None)
     hand.rest()
-    _end(senders, releases, outbox)
+    workers.end()
+    releases.wait_for_all()
     _finish(capture, keeping, parts, outbox)
     if aside is not None:
         aside.close()
-    return {"counters": capture.counters() | releases.lost, "inputs": [describe(facts) for facts in capture.inputs]}
+    inputs = [describe(facts) for facts in capture.inputs]
+    return {"counters": capture.counters() | releases.lost, "inputs": inputs, "done": list(releases.done.items())}
 
 
 def _finish(capture: Capture, keeping: Keeping | None, parts: Teller, outbox: Outbox) -> None:
@@ -100,35 +103,61 @@ def _finish(capture: Capture, keeping: Keeping | None, parts: Teller, outbox: Ou
     outbox.drain()
 
 
-def _offline(capture: Capture, spool: Spool | None, releases: _Releases, send: Callable[[Dealt], None]) -> None:
-    """Everything that is not live: it waits for us."""
+def _offline(
+    capture: Capture, spool: Spool | None, releases: _Releases, send: Callable[[Dealt], None],
+    hear: Callable[[], object] | None,
+) -> None:  # fmt: skip
+    """Everything that is not live: it waits for us. ``hear``: what has been said, so that nothing more goes to the
+    dead; None: none dies while this goes on."""
     if spool is not None:
         spool.make_room = releases.wait_for_one
     for dealt in capture.batches():
+        if hear is not None:
+            hear()
         send(dealt)
 
 
-def _end(senders: Sequence[Sender], releases: _Releases, outbox: Outbox) -> None:
-    """All was sent: wait until it is written."""
-    for sender in senders:
-        outbox.put(sender, encode_note(Note("end", {})))
-    releases.wait_for_all()
+class _Workers:
+    """The workers of this moment, in the order of their shares."""
+
+    def __init__(self, config: Config, wires: Wires, outbox: Outbox) -> None:
+        self.senders = [outbox.add(wires.sender(f"batches-{n}")) for n in range(config.workers)]
+        self._wires = wires
+        self._outbox = outbox
+        self._ended = False
+
+    def lose(self, worker: int, heir: int | None) -> None:
+        """One is dead; what was not sent to it yet goes to its heir, or nowhere."""
+        n = worker % len(self.senders)
+        if heir is None:
+            self.senders[n].give_up()
+            return
+        self._outbox.remove(self.senders[n])
+        sender = self.senders[n] = self._outbox.add(self._wires.sender(f"batches-{heir}"))
+        if self._ended:
+            sender.send(encode_note(Note("end", {})))
+
+    def end(self) -> None:
+        """All was sent."""
+        self._ended = True
+        for sender in tuple(self.senders):
+            self._outbox.put(sender, encode_note(Note("end", {})))
 
 
 def _lose(
-    config: Config, spool: Spool | None, status: Sender, senders: Sequence[Sender], releases: _Releases, name: str,
-    place: Place | None,
-) -> None:  # fmt: skip
+    config: Config, spool: Spool | None, status: Sender, workers: _Workers, releases: _Releases, loss: Loss
+) -> None:
     """A process is dead: nothing is sent to it, and nothing is waited for that it alone could bring."""
-    if place is not None and config.save_crash is not None:
+    if loss.place is not None and config.save_crash is not None:
         from pipeline.recovery.saving import save_open
 
-        message, hint = save_open(config, place, nothing_spooled if spool is None else spool.view, releases.dealt())
+        view = nothing_spooled if spool is None else spool.view
+        message, hint = save_open(config, loss.place, view, releases.dealt())
         status.send(encode_note(Note("remark", {"message": message, "hint": hint})))
-    if (n := number_of(name, "worker")) is not None:
-        senders[n].give_up()
-        releases.worker_lost(n)
-    elif (m := number_of(name, "writer")) is not None:
+    if (n := number_of(loss.name, "worker")) is not None:
+        workers.lose(n, loss.heir)
+        releases.worker_lost(n, loss.heir)
+    elif (m := number_of(loss.name, "writer")) is not None:
         releases.writer_lost(m)
 
 
@@ -186,19 +215,27 @@ class _Open:
     dealt: Dealt
     left: set[tuple[int, int]]  # of which worker and writer a release is to come
     size: int  # captured bytes
-    packets: tuple[int, ...]  # of each worker's share
+    packets: list[int]  # of each worker's share
+    workers: list[int | None]  # who they were then; None: nobody does that share
     untaken: list[tuple[int, int]] = field(default_factory=list)
 
 
 class _Releases:
-    """Which batches are not written yet, and how far the run is."""
+    """Which batches are not written yet, and how far the run is.
+
+    A batch is done by a worker when all writers have all that it says of it. Of one that died this is known when all
+    of them have buried it: what it had sent by then still counts, what it had not is lost.
+    """
 
     def __init__(self, config: Config, wires: Wires, outbox: Outbox, status: Sender, aside: Aside | None) -> None:
-        self._each = {(n, m) for n in range(config.workers) for m in targets(n, config.workers, config.writers)}
-        self._dead: set[int] = set()  # workers
-        self._done: Counter[int] = Counter()  # packets of each worker's share, of batches that are written
+        self._workers: list[int | None] = list(range(config.workers))  # of this moment; None: nobody
+        self._targets = [set(targets(n, config.workers, config.writers)) for n in range(config.workers)]
+        self._dead: set[int] = set()  # workers of whom it is not known what they had done
+        self._buried: defaultdict[int, set[int]] = defaultdict(set)  # by worker: the writers that have done so
+        self.done: Counter[int] = Counter()
+        """Packets that each worker has done, dead ones too, of batches that are written."""
         self.lost: dict[str, int] = {}
-        """What is counted when a worker dies: packets that it had not done, and that it had."""
+        """What is counted when a worker dies: packets that it had not done."""
         self._open: dict[int, _Open] = {}  # in the order of their numbers
         self._outbox = outbox
         self._status = status
@@ -217,27 +254,48 @@ class _Releases:
             self._outbox.waiter.wait()
         size = dealt.bytes_read - self._latest
         self._pace.sent(time.monotonic(), first=not self._open)
-        packets = tuple(len(part.packet) for part in dealt.parts)
-        self._open[dealt.number] = _Open(dealt, set(self._each), size, packets)
-        for n in self._dead:
-            self.lost["lost.packets"] += packets[n]
+        packets, workers = [len(part.packet) for part in dealt.parts], self._workers.copy()
+        left = {
+            (worker, m)
+            for worker, written in zip(workers, self._targets, strict=True) if worker is not None for m in written
+        }  # fmt: skip
+        self._open[dealt.number] = _Open(dealt, left, size, packets, workers)
+        for worker, count in zip(workers, packets, strict=True):
+            if worker is None:
+                self._lose(count)
         self._latest = dealt.bytes_read
         self._bytes += size
 
-    def worker_lost(self, worker: int) -> None:
-        """What it had not done when it died is lost: its share of the batches that the writers do not have whole."""
+    def worker_lost(self, worker: int, heir: int | None) -> None:
+        """From now on its share goes to its heir, if it has one."""
+        self._workers[worker % len(self._workers)] = heir
         self._dead.add(worker)
-        self._each = {(n, m) for n, m in self._each if n != worker}
-        lost = sum(batch.packets[worker] for batch in self._open.values() if any(n == worker for n, _ in batch.left))
-        self.lost["lost.packets"] = self.lost.get("lost.packets", 0) + lost
-        done = sum(batch.packets[worker] for batch in self._open.values()) - lost + self._done[worker]
-        self.lost["lost.done"] = self.lost.get("lost.done", 0) + done
-        self._without(lambda n, _: n == worker)
+        self._bury(worker)
 
     def writer_lost(self, writer: int) -> None:
-        """It releases nothing any more."""
-        self._each = {(n, m) for n, m in self._each if m != writer}
+        """It releases nothing any more, and buries nobody."""
+        for written in self._targets:
+            written.discard(writer)
         self._without(lambda _, m: m == writer)
+        for worker in tuple(self._dead):
+            self._bury(worker)
+
+    def _bury(self, worker: int) -> None:
+        """Once all have buried it: its share of what the writers do not have whole is lost."""
+        place = worker % len(self._workers)
+        if worker not in self._dead or not self._targets[place] <= self._buried[worker]:
+            return
+        self._dead.discard(worker)
+        del self._buried[worker]
+        self._lose(0)
+        for batch in self._open.values():
+            if any(one == worker for one, _ in batch.left):
+                self._lose(batch.packets[place])
+                batch.workers[place] = None
+        self._without(lambda one, _: one == worker)
+
+    def _lose(self, packets: int) -> None:
+        self.lost["lost.packets"] = self.lost.get("lost.packets", 0) + packets
 
     def _without(self, dead: Callable[[int, int], bool]) -> None:
         for batch in list(self._open.values()):
@@ -282,6 +340,10 @@ class _Releases:
         message = receiver.take()
         if not isinstance(message, Note):
             return
+        if message.kind == BURIED:
+            self._buried[message.facts["worker"]].add(writer)
+            self._bury(message.facts["worker"])
+            return
         batch = self._open.get(message.facts["number"])
         if batch is None:
             return
@@ -310,8 +372,9 @@ class _Releases:
     def _close(self, batch: _Open) -> None:
         """A batch is on disk."""
         del self._open[batch.dealt.number]
-        for n, packets in enumerate(batch.packets):
-            self._done[n] += packets
+        for worker, packets in zip(batch.workers, batch.packets, strict=True):
+            if worker is not None:
+                self.done[worker] += packets
         batch.dealt.drop()
         now = time.monotonic()
         self._bytes -= batch.size

@@ -8,8 +8,9 @@ processes share, made before the fork, each slot written by one process.
 
 The tests need deaths at a given moment. ``FLOWSHARD_FAULT=NAME@BATCH`` in the environment, read once when the
 processes are started, has the process of that name end itself by SIGKILL when it takes up that batch (-1: the end of
-the input). ``xTIMES`` behind it: so many times, each time the run begins anew (default: once). ``:raise`` behind
-that: by an exception; ``:slow``: it lives, but takes 20 ms over each batch from there on.
+the input). ``xTIMES`` behind it: so many times, each time the run begins anew (default: once), or another worker takes
+its place, which suffers at its first batch. ``:raise`` behind that: by an exception; ``:slow``: it lives, but takes
+20 ms over each batch from there on.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _BATCHES: Final = 256
 """Of so many the packets are remembered: more than can be under way."""
 _FIELDS: Final = 3  # of a batch: its number, its first packet, the packet behind its last one
 _NEVER: Final = -3
+_FIRST: Final = -4
 _SLOW: Final = 0.02
 
 
@@ -54,12 +56,14 @@ class Place(NamedTuple):
 class Hand:
     """A process's own slot."""
 
-    def __init__(self, words: memoryview | None = None, slot: int = 0, fault: _Fault | None = None) -> None:
-        """Without memory: nobody asks."""
+    def __init__(
+        self, words: memoryview | None = None, slot: int = 0, fault: _Fault | None = None, *, again: bool = False
+    ) -> None:
+        """Without memory: nobody asks. ``again``: the fault's batch is past."""
         self._words = words
         self._slot = slot
         self._fault = fault
-        self._at = _NEVER if fault is None else fault.batch
+        self._at = _NEVER if fault is None else _FIRST if again else fault.batch
 
     def take(self, batch: int) -> None:
         """From now on it has this batch in hand, or END_OF_INPUT."""
@@ -85,6 +89,8 @@ class Hand:
             self._words[at], self._words[at + 1], self._words[at + 2] = batch, first, beyond
 
     def _suffer(self, batch: int, fault: _Fault) -> None:
+        if self._at == _FIRST:
+            self._at = batch
         if fault.how == "slow" and (batch >= self._at or batch == END_OF_INPUT):
             time.sleep(_SLOW)
         elif batch == self._at and fault.how == "raise":
@@ -102,21 +108,30 @@ class Hands:
     def __init__(self, names: Sequence[str], begun: int = 0) -> None:
         """``begun``: how often the run has begun before."""
         self._slots = {name: _BATCHES * _FIELDS + i for i, name in enumerate(names)}
+        self._workers = sum(name.startswith("worker-") for name in names)
+        self._begun = begun
         self._memory = mmap.mmap(-1, 8 * (_BATCHES * _FIELDS + len(names)))
         self._words = memoryview(self._memory).cast("q")
         for at in (*range(0, _BATCHES * _FIELDS, _FIELDS), *self._slots.values()):
             self._words[at] = _NOTHING
-        fault = _Fault.asked()
-        self._fault = fault if fault is not None and begun < fault.times else None
+        self._fault = _Fault.asked()
 
     def of(self, name: str) -> Hand:
-        """The slot of a process."""
+        """The slot of a process; a worker in the place of another one has that one's (losses.py)."""
+        first, life = first_of(name, self._workers)
         fault = self._fault
-        return Hand(self._words, self._slots[name], fault if fault is not None and fault.name == name else None)
+        if fault is not None and (fault.name != first or self._begun + life >= fault.times):
+            fault = None
+        return Hand(self._words, self._slots[first], fault, again=life > 0)
+
+    def pass_on(self, name: str) -> None:
+        """It is dead, and another process is about to take its place: that one has nothing in hand."""
+        self._words[self._slots[first_of(name, self._workers)[0]]] = _NOTHING
 
     def place(self, name: str) -> Place | None:
         """Where a process was; None: it had nothing in hand."""
-        batch = self._words[self._slots[name]] if name in self._slots else _NOTHING
+        slot = self._slots.get(first_of(name, self._workers)[0])
+        batch = _NOTHING if slot is None else self._words[slot]
         if batch == _NOTHING:
             return None
         known, first, beyond = self._words[batch % _BATCHES * _FIELDS :][:_FIELDS]
@@ -126,6 +141,16 @@ class Hands:
         """Nobody asks any more."""
         self._words.release()
         self._memory.close()
+
+
+def first_of(name: str, workers: int) -> tuple[str, int]:
+    """The process whose place one of that name has, and how many were there before it: of N workers, worker n + N comes
+    after worker n."""
+    stage, _, number = name.partition("-")
+    if stage != "worker":
+        return name, 0
+    life, worker = divmod(int(number), workers)
+    return f"worker-{worker}", life
 
 
 class _Fault(NamedTuple):

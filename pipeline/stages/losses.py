@@ -3,13 +3,17 @@
 Knows: how word of a death comes, that it comes once. Does not know: what a stage does without another one.
 Invariant: whoever waits, for credit or for input, hears it.
 
-Only where the input cannot be read again (live, piped, followed) does a run go on without a process, to its end:
-``orders-NAME`` is the coordinator's link to each process there.
+Only where the input cannot be read again (live, piped, followed) does a run go on without a process: with another one
+in its place (recovery/succession.py), or to its end. ``orders-NAME`` is the coordinator's link to each process there.
+
+Of N workers the one that takes the place of worker n is worker n + N, and so on: each life has a number, and links, of
+its own, and what is said of one is never taken for another's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pipeline.config import Config
 from pipeline.reading import is_endless
@@ -27,12 +31,26 @@ def goes_on(config: Config) -> bool:
     return is_endless(config) and not config.console and config.rotation is None and config.workers > 0
 
 
+class Loss(NamedTuple):
+    """A process is dead, or, the capture process, done."""
+
+    name: str
+    place: Place | None = None
+    """What it had in hand."""
+    heir: int | None = None
+    """The worker in its place."""
+
+    def note(self) -> Note:
+        """... as it travels."""
+        place = None if self.place is None else list(self.place)
+        return Note(LOST, {"name": self.name, "place": place, "heir": self.heir})
+
+
 class Losses:
-    """The ear of a process: while it waits ``told`` is called with the name of each that dies, and what that had in
-    hand."""
+    """The ear of a process: while it waits ``told`` is called with each loss."""
 
     def __init__(
-        self, config: Config, name: str, wires: Wires, outbox: Outbox, told: Callable[[str, Place | None], None],
+        self, config: Config, name: str, wires: Wires, outbox: Outbox, told: Callable[[Loss], None],
         inbox: Inbox | None = None,
     ) -> None:  # fmt: skip
         """``inbox``: what this process waits for besides credit."""
@@ -47,8 +65,8 @@ class Losses:
     def _hear(self) -> None:
         while isinstance(message := self._receiver.take(), Note):
             if message.kind == LOST:
-                place = message.facts["place"]
-                self._told(str(message.facts["name"]), None if place is None else Place(*place))
+                place, heir = message.facts["place"], message.facts["heir"]
+                self._told(Loss(str(message.facts["name"]), None if place is None else Place(*place), heir))
 
 
 def number(name: str, stage: str) -> int | None:

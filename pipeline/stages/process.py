@@ -26,8 +26,9 @@ Stage: TypeAlias = Callable[[Wires, "Outbox", Sender], dict[str, Any]]
 
 
 def targets(worker: int, workers: int, writers: int) -> list[int]:
-    """The writers that a worker's virtual shards go to."""
-    return sorted({shard % writers for shard in range(worker, SHARDS, workers)})
+    """The writers that a worker's virtual shards go to; those of worker ``number + k * workers``, who takes the place
+    of another one that died, go where the first one's went."""
+    return sorted({shard % writers for shard in range(worker % workers, SHARDS, workers)})
 
 
 class Outbox:
@@ -42,6 +43,12 @@ class Outbox:
         self._senders.append(sender)
         self.waiter.watch(sender, sender.take_credit)
         return sender
+
+    def remove(self, sender: Sender) -> None:
+        """Nobody takes anything there any more."""
+        self._senders.remove(sender)
+        self.waiter.forget(sender)
+        sender.close()
 
     def put(self, sender: Sender, frames: list[Frame]) -> None:
         """Send when the window has room."""
@@ -77,6 +84,7 @@ class Inbox:
         self._messages: deque[tuple[int, Message]] = deque()
         self._count = len(receivers)
         self._held: list[Receiver] = []
+        self._given_up: set[int] = set()
         for receiver in receivers:
             self._watch(receiver)
 
@@ -86,12 +94,21 @@ class Inbox:
     def _hear(self, receiver: Receiver) -> None:
         self._take(receiver)
 
+    def add(self, receiver: Receiver) -> None:
+        """One more, behind the others. Not where there are cuts."""
+        self._receivers.append(receiver)
+        self._watch(receiver)
+
     def give_up(self, source: int) -> None:
         """Whoever sends there is dead: what has come is still taken, and then its LOST stands in for its end."""
+        if source in self._given_up:
+            return
+        self._given_up.add(source)
         receiver = self._receivers[source]
         while self._take(receiver):
             pass
         self.waiter.forget(receiver)
+        receiver.close()
         self._messages.append((source, Note(LOST, {})))
 
     def _take(self, receiver: Receiver) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pipeline.config import Config
 from pipeline.stages.binder import Teller
-from pipeline.stages.inhand import NO_HAND, Hand, Place
-from pipeline.stages.losses import Losses, goes_on
+from pipeline.stages.inhand import NO_HAND, Hand
+from pipeline.stages.losses import Loss, Losses, goes_on
 from pipeline.stages.losses import number as number_of
 from pipeline.stages.process import CUT, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
@@ -25,7 +26,9 @@ from workers.wire import Note, Packets, encode_events, encode_note, for_writer
 def worker_stage(
     number: int, config: Config, wires: Wires, outbox: Outbox, status: Sender, hand: Hand = NO_HAND
 ) -> dict[str, Any]:
-    """Take a batch, judge it, send what happened to each writer that it concerns."""
+    """Take a batch, judge it, send what happened to each writer that it concerns.
+
+    ``number``: its own; one that takes the place of another worker has a number of its own, too (losses.py)."""
     receiver = wires.receiver(f"batches-{number}")
     writers = _Writers(number, config, wires, outbox)
     reassembler = Reassembler(
@@ -33,7 +36,7 @@ def worker_stage(
         connections=config.flows is not None,
     )  # fmt: skip
     inbox = Inbox([receiver])
-    Losses(config, f"worker-{number}", wires, outbox, writers.lose, inbox)
+    Losses(config, f"worker-{number}", wires, outbox, partial(_lose, writers, inbox), inbox)
     look = _watched(config, reassembler, status)
     parts = Teller(config, f"worker-{number}", wires, outbox)
     while True:
@@ -57,6 +60,14 @@ def worker_stage(
     outbox.drain()
     hand.rest()
     return {"counters": reassembler.totals() | writers.lost}
+
+
+def _lose(writers: _Writers, inbox: Inbox, loss: Loss) -> None:
+    """A process is dead; of the capture process, when it is done, no end comes if it did not know of us."""
+    if (m := number_of(loss.name, "writer")) is not None:
+        writers.lose(m)
+    elif loss.name == "capture":
+        inbox.give_up(0)
 
 
 class _Writers:
@@ -85,9 +96,9 @@ class _Writers:
         for sender in self._senders.values():
             self._outbox.put(sender, encode_note(note))
 
-    def lose(self, name: str, _: Place | None) -> None:
-        """A process is dead."""
-        if (m := number_of(name, "writer")) is not None and m in self._senders:
+    def lose(self, m: int) -> None:
+        """A writer is dead."""
+        if m in self._senders:
             self._dead.add(m)
             self._senders[m].give_up()
 

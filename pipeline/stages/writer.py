@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pipeline.config import Config
 from pipeline.memory import Memory, allow_files, nothing_spooled
 from pipeline.stages.binder import Teller
-from pipeline.stages.inhand import NO_HAND, Hand, Place
-from pipeline.stages.losses import Losses, goes_on
+from pipeline.stages.inhand import NO_HAND, Hand
+from pipeline.stages.losses import Loss, Losses, goes_on
 from pipeline.stages.losses import number as number_of
-from pipeline.stages.process import CUT, Inbox, Outbox, targets
+from pipeline.stages.process import CUT, LOST, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
 from pipeline.writer.failures import Tell
 from pipeline.writer.writer import Writer
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from pipeline.spool.slabs import Spool
 
 
-_Apply: TypeAlias = Callable[[Happened], list[int]]
-"""Does what a message says; gives the batches that its worker's share, with -c all of it, is written of by now."""
+_Apply: TypeAlias = Callable[[Happened, int], list[int]]
+"""Does what a message of a worker says; gives the batches of which the worker's share, with -c all, is written now."""
+
+BURIED: Final = "buried"
+"""Kind of the note that a worker is dead, and no release of what it said will come."""
 
 ALL: Final = -1
 """In place of a worker: what all of them said is written."""
@@ -64,7 +67,8 @@ def writer_stage(
     else:
         writer, apply = _plain(config, fragment, memory, number, usage, _teller(outbox, status))
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
-    Losses(config, f"writer-{number}", wires, outbox, partial(_lose, sources, inbox, release), inbox)
+    lose = partial(_lose, number, sources, inbox, release, wires)
+    Losses(config, f"writer-{number}", wires, outbox, lose, inbox)
     ended: set[int] = set()
     untaken: dict[int, list[tuple[int, int]]] = {}
     beat = _pulse(config, writer, status)
@@ -76,8 +80,8 @@ def writer_stage(
             hand.take(message.events.number)
             if message.events.untaken is not None:
                 untaken.setdefault(message.events.number, []).extend(untaken_in(message.events))
-            for batch in apply(message):
-                worker = ALL if config.console else sources[inbox.source]
+            worker = ALL if config.console else sources[inbox.source]
+            for batch in apply(message, worker):
                 outbox.put(release, _released(batch, worker, untaken.pop(batch, [])))
             hand.rest()
         elif isinstance(message, Note) and message.kind == CUT:
@@ -85,6 +89,9 @@ def writer_stage(
             parts.left(message.facts["folder"], {"counters": writer.counters})
         else:
             ended.add(inbox.source)
+            if isinstance(message, Note) and message.kind == LOST:
+                writer.bury(sources[inbox.source])
+                outbox.put(release, encode_note(Note(BURIED, {"worker": sources[inbox.source]})))
     hand.take(END_OF_INPUT)
     writer.finish()
     parts.over()
@@ -103,11 +110,14 @@ def _sources(number: int, config: Config) -> list[int]:
     return [n for n in range(config.workers) if number in targets(n, config.workers, config.writers)]
 
 
-def _lose(sources: list[int], inbox: Inbox, release: Sender, name: str, _: Place | None) -> None:
-    """A process is dead: what a worker had sent is all that comes of it."""
-    if (worker := number_of(name, "worker")) is not None and worker in sources:
+def _lose(number: int, sources: list[int], inbox: Inbox, release: Sender, wires: Wires, loss: Loss) -> None:
+    """A process is dead: what a worker had sent is all that comes of it; behind that comes what its heir says."""
+    if (worker := number_of(loss.name, "worker")) is not None and worker in sources:
         inbox.give_up(sources.index(worker))
-    elif name == "capture":
+        if loss.heir is not None:
+            sources.append(loss.heir)
+            inbox.add(wires.receiver(f"events-{loss.heir}-{number}"))
+    elif loss.name == "capture":
         release.give_up()
 
 
@@ -146,8 +156,8 @@ def _plain(
     if goes_on(config):
         writer.note_orphans()
 
-    def apply(message: Happened) -> list[int]:
-        writer.apply(message.events)
+    def apply(message: Happened, worker: int) -> list[int]:
+        writer.apply(writer.distinct(message.events, worker))
         number = message.events.number
         return [number] if message.last and number != END_OF_INPUT else []  # nobody waits for that
 
@@ -161,7 +171,7 @@ def _printing(config: Config, fragment: Path, memory: Memory, workers: int) -> t
 
     writer, in_step = console_writer(config, fragment, memory), InStep(workers)
 
-    def apply(message: Happened) -> list[int]:
+    def apply(message: Happened, _: int) -> list[int]:
         released = []
         for together in in_step.take(message):
             writer.apply_together(together)

@@ -1,11 +1,15 @@
 """Streams whose worker died: what is known of them without its last word.
 
 Knows: where each stream's bytes were captured, piece by piece. Does not know: files, hashes, processes.
-Invariant: the runs that come out are the bytes that were given to be written, each once, and none that were not.
+Invariant: the runs that come out are the bytes that were given to be written, each once, and none that were not; no
+two streams have one name, though a worker that takes a dead one's place knows nothing of its connections.
 
 A worker that lives says at a stream's end what there is of it. Only where a dead worker's streams must be closed
 without it (stages/losses.py) are these notes taken. What nobody else knew (packets without payload, frame lengths,
 overlapping bytes) is 0 in such a stream's record, which is marked LOST.
+
+A worker counts the connections of each tuple. The one in its place begins with 0 again, so what it counts is added to
+the highest number that was given before it: a connection that goes on, or a later one, gets a name that none had.
 """
 
 from __future__ import annotations
@@ -36,8 +40,25 @@ class _Known:
 class Orphans:
     """Notes on all open streams of a writer."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
+        """``workers``: how many there are at a time; worker n's place is taken by worker n + workers."""
+        self._workers = workers
         self._known: dict[int, _Known] = {}
+        self._next = [0] * workers  # in each worker's place, behind the highest counter
+        self._base = dict.fromkeys(range(workers), 0)  # of each worker: what is added to its counters
+
+    def distinct(self, events: EventBatch, worker: int) -> EventBatch:
+        """The events of a worker with counters that no worker in its place has given before."""
+        opened = events.opened
+        if opened is None or not len(opened.counter):
+            return events
+        place = worker % self._workers
+        base = self._base.setdefault(worker, self._next[place])
+        if base:
+            opened = opened._replace(counter=opened.counter + np.uint32(base))
+            events = events._replace(opened=opened)
+        self._next[place] = max(self._next[place], int(opened.counter.max()) + 1)
+        return events
 
     def note(self, events: EventBatch) -> None:
         """What a batch of events says of them."""
@@ -75,13 +96,17 @@ class Orphans:
             else:
                 known.spans.append((low, high, start))
 
-    def close_all(self) -> tuple[Closed, dict[int, list[Run]]] | None:
-        """What there is to say of those that are left, and their runs; None: none is."""
-        if not self._known:
+    def close_all(self, worker: int) -> tuple[Closed, dict[int, list[Run]]] | None:
+        """What there is to say of the streams that a worker left, and their runs; None: it left none."""
+        self._base.pop(worker, None)
+        place = worker % self._workers
+        left = sorted(stream for stream, known in self._known.items() if known.shard % self._workers == place)
+        if not left:
             return None
         rows = []
         runs = {}
-        for stream, known in sorted(self._known.items()):
+        for stream in left:
+            known = self._known.pop(stream)
             runs[stream] = _runs(known.spans)
             end = max((high for _, high, _ in known.spans), default=known.origin)
             written = sum(run[1] for run in runs[stream])
@@ -92,7 +117,6 @@ class Orphans:
                 stream, known.shard, known.origin, end, written, written, 0, 0, 0, 0, 0, known.first, known.last,
                 known.packets, 0, 0, 0, int(flags), int(CloseReason.INPUT_END),
             ))  # fmt: skip
-        self._known.clear()
         columns = zip(zip(*rows, strict=True), _TYPES.values(), strict=True)
         return Closed(*(np.array(values, kind) for values, kind in columns)), runs
 

@@ -110,7 +110,17 @@ class Writer:
         """Be ready to close the streams of a worker that dies. To be called before any event."""
         from pipeline.writer.orphans import Orphans
 
-        self._orphans = Orphans()
+        self._orphans = Orphans(self._config.workers)
+
+    def distinct(self, events: EventBatch, worker: int) -> EventBatch:
+        """A worker's events with which its streams have names that nobody's had who had its place before."""
+        return events if self._orphans is None else self._orphans.distinct(events, worker)
+
+    def bury(self, worker: int) -> None:
+        """It is dead, and all that it had said is applied: its streams end here."""
+        if self._orphans is not None and (left := self._orphans.close_all(worker)) is not None:
+            self._runs.update(left[1])
+            self._close(left[0])
 
     def _take_in(self, events: EventBatch) -> Payload | None:
         """Streams that begin, and new bytes."""
@@ -188,10 +198,7 @@ class Writer:
             raise output_error("write to", self.folder.path / part, error) from error
 
     def finish(self) -> None:
-        """Every stream is closed, or its worker is dead: make the fragment final."""
-        if self._orphans is not None and (left := self._orphans.close_all()) is not None:
-            self._runs.update(left[1])
-            self._close(left[0])
+        """Every stream is closed, or buried with its worker: make the fragment final."""
         self._say_rows()
         if self._appended is not None:
             coarse = self._names.coarse

@@ -1,0 +1,267 @@
+"""A worker that dies while packets keep coming (killed, short of memory, a defect) has another one take its place: what
+was under way to it is lost and counted, and no byte is claimed that is not there.
+
+Piped, which is what a live run is but for its source; and live.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from tests.build import Conversation, Packet, pcap_bytes
+from tests.faults.killing import alive, children, in_session
+from tests.faults.test_dies_while_it_cannot_be_repeated import check_claims, started, streams
+from tests.live.network import Network, capturing
+from tests.runs import counters, flows, report_of
+
+PATIENCE = 20.0  # seconds
+SIZE = 100
+"""Payload of a packet, in bytes."""
+LATE = "worker-1@70"
+"""A fault at a time when the writers are at work: 64 batches are under way at most."""
+HEIRS = re.compile(r"hint: (worker-\d+) takes its place")
+
+
+class Talks:
+    """Connections that go on and on, all sides in turn."""
+
+    def __init__(self, connections: int = 16) -> None:
+        self._rng = random.Random(1)
+        self._all = [Conversation(client=("10.0.0.1", 40_000 + n), acknowledge=False) for n in range(connections)]
+        self._begun = False
+
+    def more(self, rounds: int = 40) -> list[Packet]:
+        """Some of each."""
+        made = [] if self._begun else [packet for talk in self._all for packet in talk.open()]
+        self._begun = True
+        for _ in range(rounds):
+            made += [packet for talk in self._all for packet in talk.say(0, self._rng.randbytes(SIZE))]
+        return made
+
+
+class Fed:
+    """A run on standard input that gets more and more packets; what it got is in a file."""
+
+    def __init__(self, process: subprocess.Popen[str], pipe: BinaryIO, kept: Path) -> None:
+        self.process = process
+        self.kept = kept
+        self.packets = 0
+        self._pipe = pipe
+        self._talks = Talks()
+        self._put(pcap_bytes([]))
+
+    def feed(self) -> None:
+        """Some more. BrokenPipeError: nobody takes them."""
+        packets = self._talks.more()
+        self.packets += len(packets)
+        self._put(pcap_bytes(packets)[24:])
+
+    def feed_until(self, reached: Callable[[], bool]) -> None:
+        """Some more, again and again."""
+        deadline = time.monotonic() + PATIENCE
+        while not reached():
+            assert time.monotonic() < deadline
+            self.feed()
+            time.sleep(0.01)
+
+    def _put(self, data: bytes) -> None:
+        with self.kept.open("ab") as file:
+            file.write(data)
+        self._pipe.write(data)
+        self._pipe.flush()
+
+    def end(self) -> str:
+        """The input is over; what was said."""
+        self._pipe.close()
+        _, err = self.process.communicate(timeout=PATIENCE)
+        assert in_session(self.process.pid) == []
+        return err
+
+
+@contextmanager
+def fed(tmp_path: Path, temp: Path, fault: str, *more: str) -> Iterator[Fed]:
+    reading, writing = os.pipe()
+    with started(tmp_path / "out", temp, reading, fault, *more) as process, os.fdopen(writing, "wb") as pipe:
+        os.close(reading)
+        try:
+            yield Fed(process, pipe, tmp_path / "fed.pcap")
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def later(out: Path) -> Callable[[], bool]:
+    """Whether a connection goes on under another name there."""
+    return lambda: out.is_dir() and any(name.endswith("c0001") for name in os.listdir(out))
+
+
+@pytest.mark.parametrize("fault", [LATE, "worker-0@70:raise"])
+def test_a_worker_that_dies_has_another_in_its_place(fault: str, tmp_path: Path, temp: Path) -> None:
+    """Its streams end, marked as lost; what comes later is in streams of other names; the account holds, and of the
+    packets no more are lost than came before the other one was at work."""
+    out = tmp_path / "out"
+    with fed(tmp_path, temp, fault) as run:
+        run.feed_until(later(out))
+        before = run.packets
+        for _ in range(5):
+            run.feed()
+        err = run.end()
+        assert run.process.returncode == 70, err
+    name = fault.partition("@")[0]
+    assert HEIRS.findall(err) == [f"worker-{int(name[-1]) + 2}"]
+    assert f"error: {name} died\n" in err
+    named, lost = check_claims(out, run.kept)
+    assert named == streams(out)
+    assert lost
+    assert not any(file.endswith("c0001") for file in lost)
+    told = counters(report_of(out))
+    assert told["packets"] == run.packets
+    assert told["packets"] == told["packets.tcp"] + told["lost_with_worker.packets"]
+    assert 0 < told["lost_with_worker.packets"] < before
+    assert told["bytes.written"] == sum((out / file).stat().st_size for file in named)
+    for file, flow in flows(report_of(out)):
+        assert ("midstream" in flow["completeness"].split()) is file.tags["filename"].endswith("c0001")
+
+
+def test_what_is_written_beside_goes_on(tmp_path: Path, temp: Path) -> None:
+    """-a, --flows and -w with another worker: the account holds, and each file is finished."""
+    flows_file, rest = tmp_path / "flows.jsonl", tmp_path / "rest.pcapng"
+    with fed(tmp_path, temp, LATE, "-a", "--flows", str(flows_file), "-w", str(rest)) as run:
+        run.feed_until(later(tmp_path / "out"))
+        err = run.end()
+        assert run.process.returncode == 70, err
+    assert len(HEIRS.findall(err)) == 1
+    assert flows_file.exists()
+    assert rest.exists()
+    check_claims(tmp_path / "out", run.kept)
+
+
+def test_workers_that_die_again_and_again_end_the_run(tmp_path: Path, temp: Path) -> None:
+    """Five within a minute are replaced; the sixth death ends the run in order, as long before the input's end."""
+    with fed(tmp_path, temp, "worker-1@2x9") as run:
+        with pytest.raises(BrokenPipeError):
+            run.feed_until(lambda: False)
+        _, err = run.process.communicate(timeout=PATIENCE)
+        assert run.process.returncode == 70, err
+    assert HEIRS.findall(err) == [f"worker-{n}" for n in (3, 5, 7, 9, 11)]
+    assert "hint: the capture ends, the others finish what they have" in err
+    check_claims(tmp_path / "out", run.kept)
+    told = counters(report_of(tmp_path / "out"))
+    assert told["packets"] == told["packets.tcp"] + told["lost_with_worker.packets"]
+
+
+def test_without_who_makes_workers_the_run_ends(tmp_path: Path, temp: Path) -> None:
+    """The process that makes them can be killed, too: then a worker's death ends the run in order."""
+    with fed(tmp_path, temp, "") as run:
+        run.feed_until(lambda: len(children(run.process.pid)) == 6)
+        zygote, worker = children(run.process.pid)[5], children(run.process.pid)[2]
+        os.kill(zygote, signal.SIGKILL)
+        wait_for(lambda: not alive(zygote))
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(BrokenPipeError):
+            run.feed_until(lambda: False)
+        _, err = run.process.communicate(timeout=PATIENCE)
+        assert run.process.returncode == 70, err
+    assert HEIRS.findall(err) == []
+    check_claims(tmp_path / "out", run.kept)
+
+
+def test_a_coordinator_that_dies_takes_the_new_worker_along(tmp_path: Path, temp: Path) -> None:
+    """No orphan, though another process forked it."""
+    with fed(tmp_path, temp, LATE) as run:
+        run.feed_until(later(tmp_path / "out"))
+        assert len(in_session(run.process.pid)) == 7  # the coordinator, five stages, who makes workers
+        run.process.kill()
+        wait_for(lambda: not in_session(run.process.pid))
+
+
+def test_appended_streams_end_the_run(tmp_path: Path, temp: Path) -> None:
+    """With -R only the dead worker knew where in a file its connections go on: nobody takes its place."""
+    with fed(tmp_path, temp, LATE, "-R") as run:
+        with pytest.raises(BrokenPipeError):
+            run.feed_until(lambda: False)
+        _, err = run.process.communicate(timeout=PATIENCE)
+    assert run.process.returncode == 70, err
+    assert HEIRS.findall(err) == []
+
+
+def kill_at_random(seed: int, tmp_path: Path, temp: Path) -> None:
+    """Up to four workers of a run, at random moments of it, whoever they are by then."""
+    rng = random.Random(seed)
+    with fed(tmp_path, temp, "") as run:
+        run.feed_until(lambda: len(children(run.process.pid)) == 6)
+        first = children(run.process.pid)
+        for _ in range(rng.randrange(1, 5)):
+            for _ in range(rng.randrange(20)):
+                run.feed()
+            time.sleep(rng.uniform(0, 0.05))
+            workers = [pid for pid in children(run.process.pid) if alive(pid) and pid not in {first[0], *first[3:]}]
+            os.kill(rng.choice(workers), signal.SIGKILL)
+        run.feed()
+        err = run.end()
+        assert run.process.returncode == 70, err
+    check_claims(tmp_path / "out", run.kept)
+    told = counters(report_of(tmp_path / "out"))
+    assert told["packets"] == run.packets == told["packets.tcp"] + told["lost_with_worker.packets"]
+    assert list(temp.iterdir()) == []
+
+
+def test_kills_at_random_moments(tmp_path: Path, temp: Path) -> None:
+    """Whenever workers are killed, every packet is done or counted as lost, and every claim is true."""
+    kill_at_random(0, tmp_path, temp)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 51))
+def test_kills_at_fifty_times_random_moments(seed: int, tmp_path: Path, temp: Path) -> None:
+    """... in 50 of 50 runs."""
+    kill_at_random(seed, tmp_path, temp)
+
+
+# --------------------------------------------------------------------------- live
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    made = Network(("a",))
+    yield made
+    made.close()
+
+
+@pytest.mark.live
+def test_a_live_run_goes_on_when_a_worker_dies(network: Network, tmp_path: Path) -> None:
+    """The capture goes on with another worker; every packet that was handed over is done, or counted."""
+    out, talks = tmp_path / "out", Talks()
+    with capturing(network, out, "-i", "a1", "-md5", "--workers", "2", "--writers", "2") as run:
+        network.send(talks.more(), "a0", folder=tmp_path)
+        wait_for(lambda: len(streams(out)) >= 16)
+        os.kill(run.children[2], signal.SIGKILL)
+        run.until("takes its place")
+        network.send(talks.more(), "a0", folder=tmp_path)
+        wait_for(later(out))
+        status, err = run.stops(signal.SIGINT)
+    assert status == 70, err
+    assert "error: worker-1 died\n" in err, err
+    named, _ = check_claims(out)
+    assert named == streams(out)
+    told = counters(report_of(out))
+    assert told["received"] == told["packets"] + sum(n for name, n in told.items() if name.startswith("dropped."))
+    assert told["packets"] == told["packets.tcp"] + told["lost_with_worker.packets"]
