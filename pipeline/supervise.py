@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NoReturn
 
 from pipeline.sealing import seal
@@ -65,6 +66,12 @@ class Process:
             named = {each.value: each.name for each in signal.Signals}  # most real-time signals have no name
             return f"was ended by {named.get(-self.code, f'signal {-self.code}')}"
         return f"ended with exit code {self.code}"
+
+
+def call_it(name: str) -> None:
+    """What this process is called where processes are listed (proc(5), 15 characters of it), if that can be said."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def start(name: str, work: Callable[[], int]) -> Process:

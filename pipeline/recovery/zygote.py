@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NoReturn
 
-from pipeline.supervise import Process, adopt, live_under, start
+from pipeline.supervise import Process, adopt, call_it, live_under, start
 
 _PATIENCE: Final = 0.5
 """Seconds in which a worker has to be made; it takes some milliseconds."""
@@ -71,6 +71,7 @@ def _serve(
     prepare: Callable[[], object], coordinator: int,
 ) -> int:  # fmt: skip
     """Make workers until nobody wants any more."""
+    call_it("zygote")
     other.close()
     prepare()
     while asked := channel.recv(_MOST_BYTES):

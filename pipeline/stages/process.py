@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from pipeline.errors import FlowshardError, InternalError
 from pipeline.sealing import confine, no_more_processes
+from pipeline.supervise import call_it
 from pipeline.transport import Receiver, Sender, Waiter, Wires
 from workers.contract import SHARDS
 from workers.wire import Frame, Message, Note, encode_note
@@ -139,6 +140,7 @@ def run_stage(name: str, folder: Path, stage: Stage, niceness: int = 0, writable
 
     ``writable``: it may change files beneath these folders only, and starts nothing. None: it is not held to that.
     """
+    call_it(name)
     if writable is not None:
         confine([folder, *writable])
     if niceness:

@@ -92,12 +92,17 @@ def writer_stage(
             if isinstance(message, Note) and message.kind == LOST:
                 writer.bury(sources[inbox.source])
                 outbox.put(release, encode_note(Note(BURIED, {"worker": sources[inbox.source]})))
+    _finish(writer, parts, outbox, hand)
+    return {"counters": writer.counters, "renamed": writer.folder.renamed}
+
+
+def _finish(writer: Writer, parts: Teller, outbox: Outbox, hand: Hand) -> None:
+    """All workers have ended."""
     hand.take(END_OF_INPUT)
     writer.finish()
     parts.over()
     outbox.drain()
     hand.rest()
-    return {"counters": writer.counters, "renamed": writer.folder.renamed}
 
 
 def _released(batch: int, worker: int, untaken: list[tuple[int, int]]) -> list[Frame]:

@@ -113,8 +113,9 @@ class Capturing:
         for line in self.process.stderr:
             self.said.append(line)
             if words in line:
-                children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-                self.children = sorted(map(int, children.split()))
+                children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+                named = [(int(pid), Path(f"/proc/{pid}/comm").read_text().strip()) for pid in children]
+                self.children = sorted(pid for pid, name in named if name != "zygote")
                 return
         pytest.fail(f"it never said '{words}': {''.join(self.said)}")
 
