@@ -101,7 +101,8 @@ def run_processes(
 
         wires = Wires(folder.path)
         try:
-            listener = _Listener(config, wires, processes, progress, stop, sensor, hands, succession)
+            with interrupts_deferred():  # a socket that nobody knows of could not be closed
+                listener = _Listener(config, wires, processes, progress, stop, sensor, hands, succession)
             done = listener.listen()
         finally:
             wires.close()
