@@ -18,7 +18,7 @@ from pipeline.decode.reasons import Reason
 from pipeline.memory import Memory, places
 from pipeline.source.records import Records
 from pipeline.unprocessed import Unprocessed
-from workers.contract import I64, U8, Bools, Extents
+from workers.contract import I64, U8, Bools
 
 if TYPE_CHECKING:
     from pipeline.capture import Dealt
@@ -74,8 +74,7 @@ def add_packets(
     if not len(rows):
         return
     records = stretch.records
-    table = np.array(stretch.extents, np.uint64).reshape(-1, 2)
-    source, place = places(Extents(table[:, 0], table[:, 1]), records.start[rows])
+    source, place = places(stretch.table(), records.start[rows])
     start = records.start.copy()
     start[rows] = place.view(np.uint64)
     placed = records._replace(start=start)

@@ -28,7 +28,7 @@ from pipeline.reading import Block, First, Input, InputFacts, is_copied, peek, s
 from pipeline.shard import packet_clock, split
 from pipeline.source.records import Records
 from pipeline.timeline import Held, Stretch, cut, merge, pieces
-from workers.contract import I64, U8, Bools, Extents, PacketBatch
+from workers.contract import I64, U8, Bools, PacketBatch
 
 if TYPE_CHECKING:
     from pipeline.decode.filter import Filter
@@ -299,9 +299,8 @@ class Capture:
         """``clock``: at each packet; what stands behind the last one has that one's."""
         stretch, sizes, late = joined
         first = self.packets + 1
-        columns = np.array(stretch.extents, np.uint64).reshape(-1, 2)
-        extents = Extents(columns[:, 0], columns[:, 1])
-        parts = split(self._number, extents, sizes, stretch.decoded, first, clock, self.workers, self.config.hash_key)
+        extents, decoded = stretch.table(), stretch.decoded
+        parts = split(self._number, extents, sizes, decoded, first, clock, self.workers, self.config.hash_key)
         self._clock = int(clock[-1])
         self.packets += len(sizes.start)
         self._number += 1

@@ -23,7 +23,7 @@ import numpy as np
 
 from pipeline.decode.kernels import Decoded
 from pipeline.source.records import Records
-from workers.contract import I64
+from workers.contract import I64, Extents
 
 OVERLAP_NS: Final = 100_000_000
 _SHARE: Final = 100
@@ -51,6 +51,11 @@ class Stretch(NamedTuple):
     decoded: Decoded
     extents: tuple[tuple[int, int], ...] = ()  # (address, place in the spool) of each window that it lies in
     held: tuple[Held, ...] = ()  # to be dropped, each as often as it stands here, when the bytes were used
+
+    def table(self) -> Extents:
+        """The extents as columns."""
+        columns = np.array(self.extents, np.uint64).reshape(-1, 2)
+        return Extents(columns[:, 0], columns[:, 1])
 
 
 class Lane(Protocol):

@@ -26,7 +26,7 @@ from pipeline.reading import Lease
 from pipeline.source.records import Records
 from pipeline.spool.slabs import Spool
 from pipeline.timeline import Stretch
-from workers.contract import I64, INPUT_SHIFT, MOST_INPUTS, U8, U64, Extents
+from workers.contract import I64, INPUT_SHIFT, MOST_INPUTS, U8, U64
 
 REBUILT: Final = MOST_INPUTS - 1
 """The input whose addresses rebuilt datagrams have. No run has so many inputs."""
@@ -112,8 +112,7 @@ class Joining:
     def _found(self, stretch: Stretch, clock: I64, first_packet: int, work: Amended) -> list[list[Fragment]]:
         """The fragments in the packets of a stretch, outside and inside of tunnels."""
         rows = np.flatnonzero(stretch.decoded.reason == Reason.FRAGMENT)
-        columns = np.array(stretch.extents, np.uint64).reshape(-1, 2)
-        source, place = places(Extents(columns[:, 0], columns[:, 1]), stretch.records.start[rows])
+        source, place = places(stretch.table(), stretch.records.start[rows])
         found: list[list[Fragment]] = [[], []]
         sources = np.full(len(rows), source) if isinstance(source, int) else source
         for number in np.unique(sources).tolist():

@@ -30,7 +30,7 @@ from pipeline.memory import Memory, places
 from pipeline.shard import flow_keys
 from pipeline.source.records import Records
 from pipeline.spool.slabs import Spool
-from workers.contract import I64, U64, Bools, CloseReason, Extents, Key, PacketBatch
+from workers.contract import I64, U64, Bools, CloseReason, Key, PacketBatch
 from workers.events import Events
 from workers.limits import Limits
 from workers.overlap import PolicyName
@@ -228,9 +228,8 @@ def dropped(dealt: Dealt, mine: Tuple, memory: Memory, *, ignore_vlan: bool) -> 
     rows = np.flatnonzero(stretch.decoded.reason == Reason.BAD_CHECKSUM)
     if not len(rows):
         return
-    table = np.array(stretch.extents, np.uint64).reshape(-1, 2)
     records = Records._make(column[rows] for column in stretch.records)
-    source, place = places(Extents(table[:, 0], table[:, 1]), records.start)
+    source, place = places(stretch.table(), records.start)
     sources = np.full(len(rows), source) if isinstance(source, int) else source
     records = records._replace(start=place.view(np.uint64))
     found = []

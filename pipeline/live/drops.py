@@ -11,9 +11,10 @@ Invariant: no count ever falls.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pipeline.live.interface import Counts
+if TYPE_CHECKING:
+    from pipeline.live.interface import Counts
 
 _WRAP: Final = 1 << 32
 NAMES: Final = ("kernel", "interface", "spool", "unfinished", "keep")

@@ -44,7 +44,7 @@ class _Collector:
         """Every metric."""
         status = self._status
         yield from _of_packets(status)
-        yield _counter("dropped_packets", "Packets that were lost", "where",
+        yield _counter("dropped_packets", "Packets that were dropped", "where",
                        {where: amount.total for where, amount in status.dropped.items()})  # fmt: skip
         yield _counter("streams_finished", "Streams with a row in the report", value=status.streams_finished.total)
         yield _counter("files", "Files that were made", value=status.files.total)

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Self
 
+from pipeline.live.drops import NAMES
 from pipeline.watch.talkers import Talker
 
 STATUS: Final = "status"
@@ -32,10 +33,6 @@ EVERY: Final = 1.0
 
 MOST_TOP: Final = 10
 """Top talkers in a note, and in the record."""
-
-DROPPED: Final = ("kernel", "interface", "spool", "unfinished")
-"""Where packets can be lost, in the order in which they pass there; drops.py counts them."""
-
 
 class Amount(NamedTuple):
     """Of something that is counted."""
@@ -103,8 +100,8 @@ class Status:
 
     @property
     def dropped(self) -> dict[str, Amount]:
-        """Packets that were lost, by where."""
-        return {name: self._sum("capture", f"dropped.{name}") for name in DROPPED}
+        """Packets that were dropped, by where, in the order in which they pass there (live/drops.py)."""
+        return {name: self._sum("capture", f"dropped.{name}") for name in NAMES}
 
     @property
     def lost(self) -> Amount:

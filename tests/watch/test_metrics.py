@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.live.drops import NAMES
 from pipeline.watch.metrics import text
 from pipeline.watch.status import Status
 from tests.watch.stages import BEGUN, busy
@@ -79,3 +80,10 @@ def test_operators_are_told_of_every_metric() -> None:
     names = {name for name, _ in samples(busy())}
     told = set(re.findall(r"`(flowshard_[a-z_]+)", OPERATING.read_text(encoding="utf-8")))
     assert told == names
+
+
+def test_every_place_where_packets_are_dropped_is_watched() -> None:
+    """Whatever a run counts as dropped has a metric of its own, and a row in OPERATING.md."""
+    places = {labels[0] for name, labels in samples(busy()) if name == "flowshard_dropped_packets_total"}
+    told = set(re.findall(r'where="([a-z]+)"', OPERATING.read_text(encoding="utf-8")))
+    assert places == told == set(NAMES)
