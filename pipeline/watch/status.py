@@ -34,6 +34,7 @@ EVERY: Final = 1.0
 MOST_TOP: Final = 10
 """Top talkers in a note, and in the record."""
 
+
 class Amount(NamedTuple):
     """Of something that is counted."""
 
