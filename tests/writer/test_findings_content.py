@@ -76,16 +76,16 @@ def test_codings_one_over_the_other_leave_what_is_in_between(bench: Bench) -> No
 
 
 @pytest.mark.parametrize(
-    ("parts", "completeness", "facts"),
+    ("parts", "completeness", "broke"),
     [
-        ([BROKEN], ["damaged"], {"problem", "broke_at"}),
-        ([GZIP[:-500]], ["open"], set()),
-        ([GZIP[:4000], 50, GZIP[4050:]], ["open", "gaps"], set()),
+        ([BROKEN], ["damaged"], range(4000, 4041)),
+        ([GZIP[:-500]], ["open"], range(len(GZIP) - 500, len(GZIP) - 499)),
+        ([GZIP[:4000], 50, GZIP[4050:]], ["open", "gaps"], range(4000, 4001)),
     ],
     ids=["broken", "cut short", "a hole"],
 )
 def test_what_decodes_of_a_damaged_body_is_the_object_and_the_coded_body_is_kept(
-    bench: Bench, parts: list[bytes | int], completeness: list[str], facts: set[str]
+    bench: Bench, parts: list[bytes | int], completeness: list[str], broke: range
 ) -> None:
     """The object is the prefix that decodes; the record says why it ends there, and where the body as sent is."""
     bench.tell(parts, "gzip")
@@ -97,7 +97,9 @@ def test_what_decodes_of_a_damaged_body_is_the_object_and_the_coded_body_is_kept
     assert len(files[OBJECT]) < len(TEXT)
     assert record["coded_file"] == OBJECT + ".coded"
     assert record["completeness"] == completeness
-    assert {name for name in ("problem", "broke_at", "trailing") if record[name] is not None} == facts
+    assert record["broke_at"] in broke
+    assert record["problem"]
+    assert record["trailing"] is None
     assert bench.row(OBJECT + ".coded").kind == "coded"
     assert bench.row(BODY).flags == (Completeness.GAPS if 50 in parts else 0)
 

@@ -48,6 +48,11 @@ def undo(codings: str, pieces: Iterable[bytes], limits: Limits = LIMITS) -> Undo
     return found
 
 
+def early(taken: int) -> dict[str, Fact]:
+    """What is said of coded data that stop there, before their end."""
+    return {"broke_at": taken, "problem": "it ends too early"}
+
+
 def gz(data: bytes) -> bytes:
     return gzip.compress(data, 6, mtime=0)
 
@@ -140,14 +145,14 @@ SKIPPED = b"\x53\x2a\x4d\x18" + b"\4\0\0\0" + b"skip"
         ("gzip", gz(b"one") + gz(b"two"), Undone(b"onetwo", WHOLE, {"members": 2})),
         ("gzip", gz(b"one") + bytes(9), Undone(b"one", WHOLE, {"trailing": 9})),
         ("gzip", gz(b"one") + b"\x1f\x8b", Undone(b"one", WHOLE, {"trailing": 2})),
-        ("gzip", gz(b"one") + b"\x1f\x8b\x08", Undone(b"one", OPEN, {"members": 2})),
+        ("gzip", gz(b"one") + b"\x1f\x8b\x08", Undone(b"one", OPEN, {"members": 2, **early(len(gz(b"one")) + 3)})),
         ("deflate", zlib.compress(b"one") + b"tail", Undone(b"one", WHOLE, {"trailing": 4})),
         ("deflate", raw(b"one") + b"tail", Undone(b"one", WHOLE, {"trailing": 4})),
         ("br", br(b"one") + b"tail", Undone(b"one", WHOLE, {"trailing": 4})),
         ("zstd", zstd(b"one") + b"(\xb5/", Undone(b"one", WHOLE, {"trailing": 3})),
         ("zstd", zstd(b"one") + b"tail" * BLOCK, Undone(b"one", WHOLE, {"trailing": 4 * BLOCK})),
         ("zstd", SKIPPED + zstd(b"one") + SKIPPED + zstd(b"two"), Undone(b"onetwo", WHOLE, {"members": 2})),
-        ("zstd", zstd(b"one") + SKIPPED[:-1], Undone(b"one", OPEN, {})),
+        ("zstd", zstd(b"one") + SKIPPED[:-1], Undone(b"one", OPEN, early(len(zstd(b"one") + SKIPPED) - 1))),
         ("gzip, br", br(gz(b"one") + b"tail"), Undone(b"one", WHOLE, {"trailing": 4})),
         # formats of deflate
         ("deflate", raw(SMALL), Undone(SMALL, WHOLE, {})),
@@ -176,7 +181,8 @@ SKIPPED = b"\x53\x2a\x4d\x18" + b"\4\0\0\0" + b"skip"
         ("zstd", b"(\xb5/\xfd\x20\5" + b"\x19\0\0one",
          Undone(b"one", DAMAGED, {"broke_at": 6, "problem": "content shorter than declared"})),
         # ends too early
-        *((name, b"", Undone(b"", OPEN, {})) for name in ("gzip", "deflate", "br", "zstd", "gzip, br")),
+        *((name, b"", Undone(b"", OPEN, early(0))) for name in ("gzip", "deflate", "br", "zstd")),
+        ("gzip, br", b"", Undone(b"", OPEN, early(0) | {"broke_in": "br"})),
     ],
 )  # fmt: skip
 def test_outcomes(codings: str, body: bytes, expected: Undone) -> None:
@@ -210,11 +216,12 @@ def test_a_body_that_is_both_formats_of_deflate() -> None:
 @pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
 @pytest.mark.parametrize("size", [len(SMALL), len(LARGE)])
 def test_cut_off(name: str, size: int) -> None:
-    """Without its second half a body gives what its first half holds, up to a block of the coding, and is OPEN."""
+    """Without its second half a body gives what its first half holds, up to a block of the coding, and is OPEN; it is
+    said where it ends."""
     data = prose(size)
     body = CODERS[name](data)
     found = undo(name, [body[: len(body) // 2]])
-    assert (found.flags, found.facts) == (OPEN, {})
+    assert (found.flags, found.facts) == (OPEN, early(len(body) // 2))
     assert data.startswith(found.data)
     assert len(found.data) >= (size // 2 - (128 << 10) if name == "zstd" else size * 2 // 5)
 
@@ -226,7 +233,8 @@ def test_a_hole() -> None:
     out = [*undoing.feed(body[:50_000])]
     undoing.hole()
     out += [*undoing.feed(body[50_100:]), *undoing.end()]
-    assert Undone(b"".join(out), undoing.flags, undoing.facts()) == undo("gzip", [body[:50_000]])
+    assert (b"".join(out), undoing.flags) == undo("gzip", [body[:50_000]])[:2]
+    assert undoing.facts() == {"broke_at": 50_000, "problem": "a part is missing"}
     assert LARGE.startswith(b"".join(out))
     assert len(b"".join(out)) > 100_000
 

@@ -127,8 +127,8 @@ class Undoing:
     def facts(self) -> dict[str, Fact]:
         """After ``end``; only those that there are:
 
-        - ``broke_at``: offset at which it could not be decoded on, in the coded body; of codings one over the other,
-          in the input of the one that ``broke_in`` names. ``problem``: what is wrong there, in words
+        - ``broke_at``: offset at which it could not be decoded on, or stops, in the coded body; of codings one over the
+          other, in the input of the one that ``broke_in`` names. ``problem``: what is wrong there, in words
         - ``trailing``: bytes behind the end of the coded data
         - ``members``: members of gzip, or frames of zstd, if there is more than one
         - ``unknown_coding``: the last applied of those that are not known
@@ -179,6 +179,17 @@ class Undoing:
                 self._facts.setdefault("members", layer.members)
         if self._limited:
             self.flags |= Completeness.LIMITED
-        elif not self.flags and not all(layer.whole for layer in self._layers):
-            self.flags |= Completeness.OPEN
+        elif not self.flags:
+            self._note_early_end()
         self._layers = []
+
+    def _note_early_end(self) -> None:
+        """Where the coded data stop, if that is before their end: in the first layer of which that is so, since those
+        behind it lack what it did not give."""
+        short = next((layer for layer in self._layers if not layer.whole), None)
+        if short is not None:
+            self.flags |= Completeness.OPEN
+            problem = "a part is missing" if self._closed else "it ends too early"
+            self._facts |= {"broke_at": short.taken, "problem": problem}
+            if len(self._layers) > 1:
+                self._facts["broke_in"] = short.name
