@@ -290,7 +290,8 @@ def _say_opened(batch: PacketBatch, table: Table, rows: I64, r: Rows, g: Groups,
         return
     flow = g.flow[mine]
     at = rows[flow]
-    fresh = np.unique(at[(table.rows["state"][at] & cn.PAID) == 0])
+    fresh = np.sort(at[(table.rows["state"][at] & cn.PAID) == 0])
+    fresh = fresh[np.diff(fresh, prepend=-1) != 0]  # np.unique would import numpy.ma, for 6 ms in each worker
     table.rows["counter"][fresh] = [table.next_counter(key) for key in table.key_bytes(fresh)]
     table.rows["state"][fresh] |= np.uint8(cn.PAID)
     first = r.order[g.first_paid[mine]]
