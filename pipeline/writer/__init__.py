@@ -2,6 +2,7 @@
 
     writer            the order in which a batch's tables apply
     stream            one stream on its way to disk: its files, frontier, digest, conflicts
+    streams           those that are open; most are written in one piece, and are kept as less
     payload           the bytes of a batch, gathered from where they were captured
     orphans           streams whose worker died: what is known of them without it
     overlaps          where later bytes differ; comparing: with what is on disk

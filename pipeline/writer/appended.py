@@ -48,6 +48,14 @@ class Appended:
         self._folder = folder
         self._chains: dict[bytes, _Chain] = {}
         self._open: dict[int, _Chain] = {}
+        self._tuples: dict[bytes, list[int]] = {}  # the connections of each so far, but one; the latest
+
+    def counter(self, number: int, key: Sequence[int]) -> int:
+        """Which of its tuple's connections a stream's is, from 0: with -R the events do not say so."""
+        latest = self._tuples.setdefault(struct.pack(f"{KEY_WORDS}Q", *key), [-1, -1])
+        if latest[1] != number >> 1:
+            latest[:] = latest[0] + 1, number >> 1
+        return latest[0]
 
     def open(self, stream: Stream, key: Sequence[int], side: int, base: int) -> None:
         """A new stream, of direction ``side`` of the tuple ``key``: its origin lies ``base`` bytes into the files."""

@@ -77,6 +77,7 @@ class Folder:
         self._open: OrderedDict[StoredFile, None] = OrderedDict()  # the one opened first is the first to close
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(1, min(_MOST_OPEN, soft - _SPARE))
+        """Descriptors kept open."""
         try:
             self._tree = Tree(path, min(_MOST_FOLDERS, self._most // 4))
         except OSError as error:
@@ -185,6 +186,31 @@ class Folder:
             failure = output_error("write", self.path / file.name, error)
             failure.written = done
             raise failure from error
+
+    def overflows(self, files: int) -> bool:
+        """Whether so many new files are more than stay open: then each is best made with ``write_new``."""
+        return files > self._most
+
+    def write_new(self, file: StoredFile, pieces: Sequence[Piece], size: int) -> None:
+        """As ``write``, at offset 0 of a file that is not there yet, which does not stay open."""
+        if self.part or self.room is not None or "/" in file.name or len(pieces) > _MOST_PIECES:
+            self.write(file, pieces, size, 0)
+            return
+        try:
+            file.descriptor = os.open(file.name, _NEW, 0o600, dir_fd=self._root)
+        except OSError:  # something is in its way
+            self.write(file, pieces, size, 0)
+            return
+        file.made = True
+        try:
+            done = os.writev(file.descriptor, pieces)
+        except OSError:
+            done = 0
+        if done != size:  # once more: it goes through, or we learn why not
+            self._open[file] = None
+            self.write(file, pieces, size, 0)
+            return
+        self.close(file)
 
     def _write_lots(self, file: StoredFile, pieces: Sequence[Piece], offset: int) -> None:
         done = 0

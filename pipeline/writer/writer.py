@@ -8,7 +8,6 @@ what lies on disk.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from pipeline.report.placing import output_error
 from pipeline.report.reserve import reserve
 from pipeline.report.rows import Run, StreamRecord, format_rows
 from pipeline.writer.beside import Beside
-from pipeline.writer.closing import capped, close_stream, hash_up_to, is_doubtful, new_counters, read_all
+from pipeline.writer.closing import capped, close_single, close_stream, hash_up_to, is_doubtful, new_counters, read_all
 from pipeline.writer.comparing import Comparing
 from pipeline.writer.failures import Failures, Tell
 from pipeline.writer.folder import Folder
@@ -32,8 +31,9 @@ from pipeline.writer.names import Names, endpoints, provisional
 from pipeline.writer.payload import Payload, pieces
 from pipeline.writer.spans import note_span
 from pipeline.writer.stream import Stream
+from pipeline.writer.streams import Streams, are_simple
 from workers import contract
-from workers.contract import INPUT_SHIFT, KEY_WORDS, OFFSET_MASK, Closed, Data, EventBatch, Opened
+from workers.contract import INPUT_SHIFT, OFFSET_MASK, Closed, Data, EventBatch, Opened
 
 if TYPE_CHECKING:
     from pipeline.parts.room import Room
@@ -65,7 +65,8 @@ class Writer:
         self.folder.room = self._room = room
         self._fragment = FragmentWriter(fragment)
         self._images = {number: str(path) for number, path in enumerate(config.inputs)}
-        self._streams: dict[int, Stream] = {}
+        self._streams = Streams(self.folder, md5=config.md5)
+        self._simple = are_simple(config) and room is None
         self._runs: dict[int, list[Run]] = {}
         self._finished: list[StreamRecord] = []
         self._name_keys: list[int] = []
@@ -73,7 +74,6 @@ class Writer:
         self._appended = _appended(self.folder) if config.append else None
         self.counters = new_counters()
         self.folder.failures = Failures(self.counters, None if config.append else tell, reserve(fragment.parent))
-        self._tuples: dict[bytes, list[int]] = {}  # with -R: the connections of each so far, but one; the latest
         self.analyses = self._read_by(host) if config.protocols else None
         self._comparing = Comparing(
             self._streams, self.folder, room, config.limits.conflict_bytes, self.counters, self._fail, self._changed
@@ -147,7 +147,7 @@ class Writer:
 
     def _conclude(self, events: EventBatch) -> None:
         """What the bytes that are there now come to; streams that end."""
-        if events.frontiers is not None:
+        if events.frontiers is not None and self._config.md5:
             for number, _, offset in _rows(events.frontiers):
                 stream = self._streams[number]
                 hash_up_to(stream, min(offset, stream.cap), self.folder)
@@ -166,7 +166,7 @@ class Writer:
     @property
     def open_streams(self) -> int:
         """How many may still grow."""
-        return len(self._streams)
+        return self._streams.open
 
     def turn(self, part: str) -> None:
         """The part is over: the streams that have ended are its own, others are of that in which they end. OutputError.
@@ -215,36 +215,36 @@ class Writer:
     def _open(self, opened: Opened, payload: Payload) -> None:
         several = len(self._config.inputs) > 1
         appended, coarse, name_of, analyses = self._appended, self._names.coarse, self._names.name, self.analyses
-        with_md5 = self._config.md5 and appended is None
+        with_md5, simple = self._config.md5 and appended is None, self._simple and analyses is None
         macs = payload.slices(opened.start - opened.mac, np.where(opened.mac, 12, 0).tolist())
         rows = zip(_rows(opened), map(bytes, macs), strict=True)
+        self._streams.passing = self.folder.overflows(len(opened.stream))
         for (number, _, key, side, counter, time, _, _, base, midstream), pair in rows:
             ends = endpoints(key, side)
             name = name_of(ends, time, counter)
+            if simple:
+                self._streams.begin(number, ends, name, pair)
+                continue
             suffix = provisional(number) if coarse else ""
             stream = Stream(number, name, suffix, ends, pair, md5=with_md5, spans=several)
             self._streams[number] = stream
             if appended is not None:
-                stream.own_name = name_of(ends, time, self._counter(number, key))
+                stream.own_name = name_of(ends, time, appended.counter(number, key))
                 appended.open(stream, key, side, base)
             if analyses is not None:
                 analyses.open(stream, midstream=bool(midstream))
-        told = len(self._streams) + len(self._finished)
+        told = self._streams.open + len(self._finished)
         self._fragment.reserve(told if analyses is None else _FOUND_ROWS * told)
-
-    def _counter(self, number: int, key: Sequence[int]) -> int:
-        """Which of its tuple's connections a stream's is, from 0, where the events do not say so (-R)."""
-        latest = self._tuples.setdefault(struct.pack(f"{KEY_WORDS}Q", *key), [-1, -1])
-        if latest[1] != number >> 1:
-            latest[:] = latest[0] + 1, number >> 1
-        return latest[0]
 
     def _write(self, data: Data, payload: Payload) -> None:
         streams, write, gather, analyses = self._streams, self.folder.write, payload.gather, self.analyses
-        skipped, room = 0, self._room
+        begun, skipped, room = streams.begun, 0, self._room
         if analyses is not None:
             analyses.begin(data)
         for number, offset, low, high, size, even in pieces(data):
+            if not offset and number in begun:
+                skipped += size - self._write_first(number, gather(low, high, even=even), size)
+                continue
             stream = streams[number]
             if stream.spans is not None:
                 note_span(stream.spans, offset, size, int(data.start[low]))
@@ -274,6 +274,15 @@ class Writer:
                     stream.stale = True
         self.counters["data_bytes"] += int(data.size.sum(dtype="int64")) - skipped
         self.counters["skipped"] += skipped
+
+    def _write_first(self, number: int, pieces: Sequence[memoryview], size: int) -> int:
+        """The first bytes of a stream that may be no more than these. Gives how many were written."""
+        try:
+            self._streams.write(number, pieces, size)
+        except OutputError as error:
+            self._fail(self._streams[number], 0, error)
+            return error.written
+        return size
 
     def _fail(self, stream: Stream, offset: int, error: OutputError) -> None:
         """What lies at this offset of a stream could not be written, or not be read back: the stream ends with the
@@ -313,16 +322,25 @@ class Writer:
     def _close(self, closed: Closed) -> None:
         row: tuple[int, ...]
         runs: Sequence[Run]
+        singles = self._streams.singles
         for row in _rows(closed):
-            stream, runs = self._streams.pop(row[0]), self._runs.pop(row[0], [])
-            row, runs, record = self._complete(stream, row, runs)
-            if self.analyses is None:
-                self._keep(stream, record)
-            else:  # what was found in a stream is known when its connection is over
-                for each in self.analyses.close(stream, record, row[3], runs):
-                    self._keep(*each)
+            runs = self._runs.pop(row[0], [])
+            single = singles.get(row[0])
+            if single is not None and single.is_whole(row, runs):
+                del singles[row[0]]
+                self._finished.append(close_single(single, row, runs, self.folder, self.counters))
+            else:
+                self._close_stream(self._streams.taken(row[0]), row, runs)
             if len(self._finished) >= _ROWS:  # a message can close tens of thousands, whose records take 1 kB each
                 self._say_rows()
+
+    def _close_stream(self, stream: Stream, row: tuple[int, ...], runs: Sequence[Run]) -> None:
+        row, runs, record = self._complete(stream, row, runs)
+        if self.analyses is None:
+            self._keep(stream, record)
+        else:  # what was found in a stream is known when its connection is over
+            for each in self.analyses.close(stream, record, row[3], runs):
+                self._keep(*each)
 
     def _complete(
         self, stream: Stream, row: tuple[int, ...], runs: Sequence[Run]
@@ -354,8 +372,8 @@ class Writer:
             self._appended.close(stream, record)
             return
         self._finished.append(record)
-        final = not self._names.coarse or record.flags & contract.Completeness.ABSENT
-        self._name_keys.append(0 if final else name_key(stream.name))
+        if self._names.coarse:
+            self._name_keys.append(0 if record.flags & contract.Completeness.ABSENT else name_key(stream.name))
 
     def _say_rows(self) -> None:
         if self._finished:
