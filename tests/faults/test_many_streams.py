@@ -13,13 +13,13 @@ from tests.faults.storms import ACK, EPOCH_NS, PSH, RST, merged, packets, write
 from tests.runs import counters, report_of, run_here
 from workers.contract import EventBatch
 
-COUNT = 20_000
+COUNT = 10_000
 BATCHES = 4
 """After so many the expired connections are closed, all of them in one message."""
 
 
 def test_streams_that_end_together_are_told_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report of very many streams is written as they end: twenty thousand that end in one message need some rows'
+    """A report of very many streams is written as they end: ten thousand that end in one message need some rows'
     memory, not all of them (a record takes 1 kB, its row as much)."""
     number = np.arange(COUNT)
     ends = {"source": 0x0A000000 + number // 50, "source_port": 1024 + number % 50, "target": 0xC0000201,
@@ -44,5 +44,5 @@ def test_streams_that_end_together_are_told_some_at_a_time(tmp_path: Path, monke
     done = run_here("-r", capture, "-o", tmp_path / "out", *words)
     assert (done.status, counters(report_of(tmp_path / "out"))["streams"]) == (0, COUNT)
     closed, most = max(grew.items())
-    assert closed > 0.8 * COUNT
-    assert most < 16 << 20
+    assert closed > 0.7 * COUNT
+    assert most < 12 << 20

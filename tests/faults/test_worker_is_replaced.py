@@ -113,7 +113,7 @@ def later(out: Path) -> Callable[[], bool]:
     return lambda: out.is_dir() and any(name.endswith("c0001") for name in os.listdir(out))
 
 
-@pytest.mark.parametrize("fault", [LATE, "worker-0@70:raise"])
+@pytest.mark.parametrize("fault", [LATE, pytest.param("worker-0@70:raise", marks=pytest.mark.slow)])
 def test_a_worker_that_dies_has_another_in_its_place(fault: str, tmp_path: Path, temp: Path) -> None:
     """Its streams end, marked as lost; what comes later is in streams of other names; the account holds, and of the
     packets no more are lost than came before the other one was at work."""

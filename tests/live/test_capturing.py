@@ -95,7 +95,7 @@ def test_live_is_as_offline(network: Network, tmp_path: Path, words: tuple[objec
     assert not any(count for name, count in found.items() if name.startswith("dropped") or name == "unaccounted")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_silence_is_worth_a_word(network: Network, tmp_path: Path, workers: int) -> None:
     """While it lasts, in however many processes."""
     with capturing(network, tmp_path / "live", "-i", "a1", "--workers", workers) as run:

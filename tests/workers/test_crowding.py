@@ -84,5 +84,5 @@ def seconds(count: int, limits: Limits) -> float:
 
 def test_a_full_shard_costs_little_more_than_one_with_room() -> None:
     """A shard at its limit, where one expires for each that comes: no search of the table for each of them."""
-    full = seconds(20_000, Limits(connections_per_shard=2_000, idle_ns=1_999 * SECOND, closed_ns=1_999 * SECOND))
-    assert full < 8 * seconds(20_000, Limits()), full
+    full = seconds(8_000, Limits(connections_per_shard=2_000, idle_ns=1_999 * SECOND, closed_ns=1_999 * SECOND))
+    assert full < 8 * seconds(8_000, Limits()), full

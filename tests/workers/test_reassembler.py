@@ -133,7 +133,7 @@ def check_any_cut(seed: int) -> None:
 
 def test_events_do_not_depend_on_the_cut() -> None:
     """The same rows for any batch size and any number of workers, limits and evictions included."""
-    for seed in range(12):
+    for seed in range(6):
         check_any_cut(seed)
 
 
@@ -205,7 +205,7 @@ def check_frontier(seed: int) -> None:
 
 def test_the_frontier_is_what_is_there_or_given_up() -> None:
     """At the end of every batch a writer's frontier is the first byte that is neither there nor given up."""
-    for seed in range(40):
+    for seed in range(20):
         check_frontier(seed)
 
 
