@@ -59,8 +59,12 @@ class Sizes:
 class Content:
     """Messages, drawn from a stock of random bytes and of text."""
 
-    def __init__(self, sizes: Sizes, keep_alive: float, http: bool, rng: np.random.Generator) -> None:
-        """``keep_alive``: the share of HTTP connections that carry two to five requests."""
+    def __init__(
+        self, sizes: Sizes, keep_alive: float, http: bool, rng: np.random.Generator, turn: int | None = None
+    ) -> None:
+        """``keep_alive``: the share of HTTP connections that carry two to five requests. ``turn``: where it is not
+        HTTP, bytes that one side says before it is the other's turn; None: the server says all."""
+        self._turn = turn
         self._sizes = sizes
         self._keep_alive = keep_alive
         self._http = http
@@ -72,7 +76,12 @@ class Content:
         """What the next connection says."""
         size = self._sizes.draw(self._rng)
         if not self._http:
-            return [Message(SERVER, self._slice(size))]
+            said_by_both = self._slice(size)
+            turn = self._turn or size
+            return [
+                Message((SERVER, CLIENT)[number % 2], said_by_both[at : at + turn])
+                for number, at in enumerate(range(0, size, turn))
+            ]
         requests = int(self._rng.integers(2, 6)) if self._rng.random() < self._keep_alive else 1
         said: list[Message] = []
         for left in range(requests - 1, -1, -1):

@@ -40,6 +40,7 @@ class Traffic:
     keep_alive: float = 0.0
     disorder: Disorder = field(default_factory=Disorder)
     packets: int | None = None  # of a connection; the capture ends there
+    turn: int | None = None  # bytes that a side says before it is the other's turn; None: servers say it all at once
 
     @property
     def port(self) -> int:
@@ -47,15 +48,20 @@ class Traffic:
         return 80 if self.http else 5_001
 
 
+OPEN_AT_ONCE = (100, 1_000, 10_000, 100_000)
+"""Connections of the captures that differ in nothing else."""
 _WEB = Sizes(mean=52_000, spread=1.0, most=MIB)
 KINDS = {
     "bulk": Traffic(2_000, 100, Sizes(mean=500_000, spread=0.3, most=4 * MIB), http=False),
     "web": Traffic(6_000, 200, _WEB, keep_alive=0.3),
     "tiny": Traffic(33_000, 2_000, Sizes(mean=3_000, spread=0.5, most=MIB)),
     "disorder": Traffic(6_000, 200, _WEB, keep_alive=0.3, disorder=Disorder(0.02, 0.02)),
+    "chat": Traffic(1_000, 200, Sizes(mean=40_000, spread=0.3, most=MIB), http=False, turn=200),
+    **{f"open-{count}": Traffic(100_000, count, Sizes(mean=3_000, spread=0.5, most=MIB)) for count in OPEN_AT_ONCE},
     "start": Traffic(1, 1, Sizes(mean=800, spread=0.0, most=1_000), packets=5),
 }
-"""bulk, web, tiny and disorder (web's streams, out of order); start is five packets."""
+"""bulk, web, tiny and disorder (web's streams, out of order); chat is small packets; open-N the same connections, so
+many of them open at a time; start is five packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ def generate(kind: str, size: float, seed: int, path: Path) -> Expected:
     traffic = KINDS[kind]
     count = max(1, round(traffic.connections * size))
     order_rng, content_rng = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(2))
-    content = Content(traffic.sizes, traffic.keep_alive, traffic.http, content_rng)
+    content = Content(traffic.sizes, traffic.keep_alive, traffic.http, content_rng, traffic.turn)
     streams: dict[str, Stream] = {}
     with path.open("wb", buffering=0) as file:
         schedule = _Schedule(CaptureFile(file, traffic.port), min(traffic.at_once, count), order_rng)

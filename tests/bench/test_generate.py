@@ -14,11 +14,13 @@ import dpkt  # type: ignore[import-untyped]  # it ships none
 import pytest
 import zstandard
 
-from tests.bench.generate import KINDS, cached, generate
+from tests.bench.generate import KINDS, OPEN_AT_ONCE, cached, generate
 from tests.bench.generate import packed as compressed_beside
 from tests.forms import crossed
 
-SIZES = {"bulk": 0.004, "web": 0.005, "tiny": 0.005, "disorder": 0.01, "start": 1.0}
+SIZES = {"bulk": 0.004, "web": 0.005, "tiny": 0.005, "disorder": 0.01, "start": 1.0, "chat": 0.01} | {
+    f"open-{count}": 0.002 for count in OPEN_AT_ONCE
+}
 
 
 class Seen(NamedTuple):
