@@ -79,7 +79,7 @@ def memory(*commands: Sequence[str]) -> Memory:
         started = _start(commands, words)
         while running := [process.pid for process in started if process.poll() is None]:
             pids = [pid for root in running for pid in descendants(root)]
-            sizes = [size for size in map(_private, pids) if size is not None]
+            sizes = [size for size in map(private_memory, pids) if size is not None]
             exact = exact and all(known for _, known in sizes)
             here, files = sum(size for size, _ in sizes), _memory_files(pids)
             private, shared, total = max(private, here), max(shared, files), max(total, here + files)
@@ -119,7 +119,7 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def _private(pid: int) -> tuple[int, bool] | None:
+def private_memory(pid: int) -> tuple[int, bool] | None:
     """Bytes of private anonymous memory and whether shared copies are counted once; None: it ended."""
     try:
         lines = Path("/proc", str(pid), "smaps_rollup").read_text().splitlines()

@@ -165,19 +165,19 @@ def _measure(plan: Plan, mode: str, capture: Path, expected: Expected, output: P
     """A warm-up each, whose output is checked, then the tools in turn, then memory by itself."""
     lines = {tool.name: tool.lines(mode, capture, output, packed=plan.packed) for tool in plan.tools}
     measured = {tool.name: Measured() for tool in plan.tools}
-    _into_page_cache(capture)
+    into_page_cache(capture)
     for tool in plan.tools:
-        _empty(output)
+        empty(output)
         timed(*lines[tool.name])
         check_output(output, expected, tool, analyzed=mode == "analyze")
     for _ in range(plan.runs):
         for name, line in lines.items():
-            _empty(output)
+            empty(output)
             measured[name].runs.append(timed(*line))
     for name, line in lines.items() if plan.memory else ():
-        _empty(output)
+        empty(output)
         measured[name].memory = memory(*line)
-    _empty(output)
+    empty(output)
     return measured
 
 
@@ -221,13 +221,15 @@ def _size_and_md5(path: Path) -> tuple[int, str]:
         return file.tell(), digest
 
 
-def _into_page_cache(path: Path) -> None:
+def into_page_cache(path: Path) -> None:
+    """Read it once, so that no run waits for the disk."""
     with path.open("rb", buffering=0) as file:
         while file.read(_BLOCK):
             pass
 
 
-def _empty(folder: Path) -> None:
+def empty(folder: Path) -> None:
+    """Make it a folder without anything in it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
 

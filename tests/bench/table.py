@@ -39,7 +39,7 @@ def machine(tools: Sequence[Tool]) -> Machine:
     load = os.getloadavg()[0]
     return Machine(
         cores=len(os.sched_getaffinity(0)),
-        processor=_processor(),
+        processor=processor(),
         kernel=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         numpy=np.__version__,
@@ -137,7 +137,8 @@ def _megabytes(one: Measured) -> str:
     return "-" if one.memory is None or not one.memory.samples else f"{one.memory.total / 1e6:.0f}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the kernel calls the CPU."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
