@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.console import warning
-from pipeline.output import OBJECT_LINES, PACKET_MAP
+from pipeline.destinations import OBJECT_LINES, PACKET_MAP
 from pipeline.report.merge import merge
 from pipeline.report.reserve import release
 from workers.contract import U64

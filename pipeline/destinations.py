@@ -8,12 +8,28 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.config import STDIN, Config, check_name_format
 from pipeline.errors import UsageError
+
+REPORT: Final = "report.xml"
+PACKET_MAP: Final = "packet-map.tsv"
+OBJECT_LINES: Final = "objects.jsonl"
+MANIFEST: Final = "manifest.json"
+
+FIXED: Final = ("--packet-map", "-e", "--manifest")
+LISTS: Final = (PACKET_MAP, OBJECT_LINES, MANIFEST)
+"""Options whose file lies in the output folder under a name that nobody chooses, and these names."""
+
+_WHAT: Final = {
+    "-X": "the report", "--flows": "the list of flows", "-w": "what is not processed", "--packet-map": "the packet map",
+    "-e": "the index of objects", "--manifest": "the manifest",
+}  # fmt: skip
 
 
 def with_output(options: argparse.Namespace, config: Config) -> Config:
@@ -43,13 +59,13 @@ def with_output(options: argparse.Namespace, config: Config) -> Config:
         packet_map=options.packet_map,
         manifest=options.manifest,
     )
-    _check_targets(config)
+    check_apart(config, targets(config))
     return config
 
 
 def _report(options: argparse.Namespace, output: Path) -> Path | None:
     if options.report is None:
-        return None if options.no_report or options.console else output / "report.xml"
+        return None if options.no_report or options.console else output / REPORT
     if options.no_report:
         raise UsageError("-X and --no-report exclude one another", "give one of them")
     return _target("-X", options.report)
@@ -64,30 +80,31 @@ def _target(option: str, text: str | None) -> Path | None:
     return Path(text)
 
 
-def _check_targets(config: Config) -> None:
-    """What is written besides the streams: each its own file, and none of them an input."""
-    packet_map = config.output / "packet-map.tsv" if config.packet_map else None
-    index = config.output / "objects.jsonl" if config.extract else None
-    manifest = config.output / "manifest.json" if config.manifest else None
-    targets = {
-        "-X": config.report, "--flows": config.flows, "-w": config.unprocessed, "--packet-map": packet_map, "-e": index,
-        "--manifest": manifest,
-    }  # fmt: skip
+class Target(NamedTuple):
+    """A single file that a run writes, besides those of the streams."""
+
+    option: str
+    path: Path
+
+
+def targets(config: Config) -> list[Target]:
+    """The single files of a run."""
+    named = [("-X", config.report), ("--flows", config.flows), ("-w", config.unprocessed)]
+    made = [config.packet_map, bool(config.extract), config.manifest]
+    if not config.console:
+        named += compress(zip(FIXED, (config.output / name for name in LISTS), strict=True), made)
+    return [Target(option, path) for option, path in named if path is not None]
+
+
+def check_apart(config: Config, wanted: Sequence[Target]) -> None:
+    """What is written besides the streams: each its own file, and none of them an input. UsageError."""
     seen: dict[str, str] = {}
-    for option, path in targets.items():
-        if path is None:
-            continue
+    for option, path in wanted:
         other = seen.setdefault(os.path.realpath(path), option)
         if other != option:
             raise UsageError(f"{option}: {path} is where {_WHAT[other]} goes", "give each a file of its own")
         if any(_same(path, source) for source in config.inputs):
             raise UsageError(f"{option}: {path} is an input of this run", f"give {_WHAT[option]} a name of its own")
-
-
-_WHAT: Final = {
-    "-X": "the report", "--flows": "the list of flows", "-w": "what is not processed", "--packet-map": "the packet map",
-    "-e": "the index of objects", "--manifest": "the manifest",
-}  # fmt: skip
 
 
 def _same(target: Path, source: Path) -> bool:

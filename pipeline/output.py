@@ -20,11 +20,12 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import chain, compress
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pipeline.config import Config
+from pipeline.destinations import FIXED, LISTS, MANIFEST, OBJECT_LINES, PACKET_MAP, REPORT, Target, check_apart, targets
 from pipeline.errors import OutputError, UsageError
 from pipeline.report.placing import check_target, create, output_error, remove, write_all
 from pipeline.tree import Shape, Tree, fits
@@ -40,11 +41,6 @@ MARKER: Final = "flowshard.incomplete"
 TRACE: Final = "flowshard.run"
 """Stays in the output folder of a run with ``--no-report``."""
 
-REPORT: Final = "report.xml"
-PACKET_MAP: Final = "packet-map.tsv"
-OBJECT_LINES: Final = "objects.jsonl"
-MANIFEST: Final = "manifest.json"
-
 _NEVER_A_STREAM: Final = frozenset({REPORT, PACKET_MAP, OBJECT_LINES, MANIFEST, MARKER, TRACE})
 """By the default format, which need not be looked at for them."""
 
@@ -59,27 +55,6 @@ _TRACE_TEXT: Final = (
 SCRATCH: Final = ".flowshard-run-"
 _UNPLACED: Final = re.compile(r"\.flowshard-[0-9a-f]{16}")
 """Files that were to be renamed into place (report/placing.py) when their run was killed."""
-
-
-class Target(NamedTuple):
-    """A single file that a run writes, besides those of the streams."""
-
-    option: str
-    path: Path
-
-
-_FIXED: Final = ("-e", "--packet-map", "--manifest")
-_LISTS: Final = (OBJECT_LINES, PACKET_MAP, MANIFEST)
-"""Options whose file lies in the output folder under a name that nobody chooses, and these names."""
-
-
-def targets(config: Config) -> list[Target]:
-    """The single files of a run."""
-    named = [("-X", config.report), ("-w", config.unprocessed), ("--flows", config.flows)]
-    made = [bool(config.extract), config.packet_map, config.manifest]
-    if not config.console:
-        named += compress(zip(_FIXED, (config.output / name for name in _LISTS), strict=True), made)
-    return [Target(option, path) for option, path in named if path is not None]
 
 
 def open_output(config: Config) -> Output:
@@ -338,22 +313,15 @@ def make_folder(path: Path) -> list[Path]:
 
 def _check_targets(config: Config, wanted: list[Target]) -> None:
     """Every single file of the run can be made, and replaces nothing that may not be replaced."""
-    inputs = {os.path.realpath(path) for path in config.inputs}
-    taken: dict[str, str] = {}
+    check_apart(config, wanted)
     for option, path in wanted:
-        real = os.path.join(os.path.realpath(path.parent), path.name)
-        if real in inputs or os.path.realpath(path) in inputs:
-            raise UsageError(f"{option}: {path} is an input of this run", "give it a name of its own")
-        if real in taken:
-            raise UsageError(f"{option}: {path} is named by {taken[real]}, too", "give it a name of its own")
-        taken[real] = option
         if os.path.lexists(path) and not config.overwrite:
-            other = "folder with -o" if option in _FIXED else "name"
+            other = "folder with -o" if option in FIXED else "name"
             raise UsageError(f"{option}: {path} exists", f"choose another {other}, or replace it with --overwrite")
         try:
             check_target(path)
         except OutputError as error:
-            advice = "choose another folder with -o" if option in _FIXED else f"give {option} the name of a plain file"
+            advice = "choose another folder with -o" if option in FIXED else f"give {option} the name of a plain file"
             raise OutputError(f"{option}: {error.message}", advice) from None
         if not path.parent.is_dir():
             raise OutputError(f"cannot create {path}: no such folder", f"{option} names a file in a folder that exists")
@@ -383,8 +351,8 @@ def inside(folder: Path, path: Path) -> str | None:
 
 def _lists(told: Trace | ReportedFiles) -> list[str]:
     """Files of a fixed name that an earlier run made in its folder."""
-    made = (told.extracted, told.packet_map, told.manifest)
-    return [name for name, there in zip(_LISTS, made, strict=True) if there]
+    made = (told.packet_map, told.extracted, told.manifest)
+    return [name for name, there in zip(LISTS, made, strict=True) if there]
 
 
 def _shapes(told: Trace) -> list[Shape]:

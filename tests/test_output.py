@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Config
+from pipeline.destinations import OBJECT_LINES, PACKET_MAP
 from pipeline.errors import OutputError, UsageError
-from pipeline.output import MARKER, OBJECT_LINES, PACKET_MAP, TRACE, ConsoleOutput, OutputFolder, open_output
+from pipeline.output import MARKER, TRACE, ConsoleOutput, OutputFolder, open_output
 from pipeline.run import run
 from tests.build import Conversation, in_turns, write_pcap
 
@@ -534,7 +535,7 @@ def test_an_input_is_not_replaced(tmp_path: Path, option: str, link: bool) -> No
 def test_two_options_name_one_file(tmp_path: Path) -> None:
     """One of them would be lost."""
     for path in (tmp_path / "out" / REPORT, tmp_path / "out" / ".." / "out" / REPORT):
-        with pytest.raises(UsageError, match=r"--flows: .* is named by -X, too"):
+        with pytest.raises(UsageError, match=r"--flows: .* is where the report goes"):
             OutputFolder(config(tmp_path, flows=path))
 
 

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias
 
+from pipeline.destinations import MANIFEST
 from pipeline.errors import CaptureError
-from pipeline.output import MANIFEST
 from pipeline.tree import is_path
 
 SIGNATURES: Final = tuple(MANIFEST + end for end in (".asc", ".sig", ".minisig", ".sig.asc"))

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.config import Config
+from pipeline.destinations import MANIFEST, targets
 from pipeline.errors import OutputError
 from pipeline.manifest.document import SIGNATURES, File, Manifest, Report, Source, encode
 from pipeline.manifest.hashing import Hashed, Job, hash_files
 from pipeline.manifest.reported import ReportedNames, digests
-from pipeline.output import MANIFEST, inside, targets
+from pipeline.output import inside
 from pipeline.provenance import options_of, run_of
 from pipeline.report.placing import output_error, write_all, written
 from pipeline.tree import Tree, split

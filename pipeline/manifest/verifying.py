@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from pipeline.destinations import MANIFEST
 from pipeline.errors import CaptureError, UsageError
 from pipeline.manifest.document import MOST_BYTES, SIGNATURES, File, Manifest, Source, decode
 from pipeline.manifest.hashing import NO_FILE, Hashed, Job, hash_files
 from pipeline.manifest.making import others
 from pipeline.manifest.reported import digests
-from pipeline.output import MANIFEST
 from pipeline.tree import Tree, split
 
 Kind: TypeAlias = Literal["changed", "missing", "added", "unreadable", "unchecked"]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from pipeline.completing import complete
 from pipeline.config import Config
-from pipeline.output import MANIFEST, OBJECT_LINES, PACKET_MAP, REPORT
+from pipeline.destinations import MANIFEST, OBJECT_LINES, PACKET_MAP, REPORT
 from pipeline.parts.folders import PART_MARKER, clear_emptied, cost, number_of
 from pipeline.provenance import report_head, report_tail
 from pipeline.results import Results

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from pipeline.output import MANIFEST, OBJECT_LINES, PACKET_MAP, REPORT
+from pipeline.destinations import MANIFEST, OBJECT_LINES, PACKET_MAP, REPORT
 from pipeline.traces import ReportedNames
 from pipeline.tree import FILE_COSTS, Tree
 

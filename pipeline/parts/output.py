@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from pipeline.config import Config
+from pipeline.destinations import REPORT, targets
 from pipeline.errors import InternalError, UsageError
-from pipeline.output import MARKER, REPORT, SCRATCH, TRACE, check_names, make_folder, targets
+from pipeline.output import MARKER, SCRATCH, TRACE, check_names, make_folder
 from pipeline.parts.folders import PART_MARKER, highest_number, mark, part_name, remove_if_empty
 from pipeline.report.placing import output_error
 from pipeline.tree import Tree
