@@ -107,7 +107,12 @@ def _summarise(folder: Path, manifest: Manifest, found: Sequence[Difference]) ->
     if unchecked:
         outcome += f"; {unchecked:,} of the inputs could not be checked"
     if sys.stderr is not None:
-        sys.stderr.write(f"{console.printable(str(folder))}: {files:,} files, {inputs:,} inputs: {outcome}\n")
+        what = f"{_counted(files, 'file')}, {_counted(inputs, 'input')}"
+        sys.stderr.write(f"{console.printable(str(folder))}: {what}: {outcome}\n")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _say(line: str) -> None:
