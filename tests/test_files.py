@@ -160,6 +160,14 @@ def test_no_file_names_a_package_registry() -> None:
     assert found == []
 
 
+def test_documents_that_are_named_are_there() -> None:
+    """What a comment or a page sends a reader to is in the tree."""
+    files = list(text_files())
+    there = {path.name for path in files}
+    for path in files:
+        assert set(re.findall(r"\b[A-Z]{3,}\.md\b", path.read_text(encoding="utf-8"))) <= there, path
+
+
 def test_readme_and_project_say_the_same() -> None:
     """The packages that pyproject asks for at run time are the ones README gives reasons for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -7,7 +7,7 @@ Invariant: every trial that had a problem is named, with what makes it again.
     python -m tests.bench.deaths --runs 100 --kinds moment   kills at random moments, with how fast they are made good
     python -m tests.bench.deaths --first 371 --runs 1     the one with that seed
 
-Figures to reach (HOSTILE.md): noticed within 100 ms, replaced within 1 s, output the same in all of them, no batch
+Figures to reach: noticed within 100 ms, replaced within 1 s, output the same in all of them, no batch
 unaccounted.
 """
 

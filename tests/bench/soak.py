@@ -37,7 +37,7 @@ from tests.runs import REPORT, counters, report_of
 
 MIB = 1 << 20
 MOST_GROWTH = 128 * MIB
-"""Of each process while its disk is slow (HOSTILE.md, row 23)."""
+"""Of each process while its disk is slow."""
 RECOVERS = 2.0
 """Seconds."""
 

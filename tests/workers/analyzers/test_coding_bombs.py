@@ -1,4 +1,4 @@
-"""Decompression bombs stop within their limits (HOSTILE.md row 13), and ordinary bodies do not."""
+"""Decompression bombs stop within their limits, and ordinary bodies do not."""
 
 from __future__ import annotations
 
