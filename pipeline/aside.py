@@ -3,7 +3,7 @@
 Knows: which packets of a batch were no segments, which segments a worker set aside, where their bytes are.
 Does not know: the file's format (unprocessed.py).
 Invariant: batches are written in their order, each once, while their bytes can still be read. A fragment stands
-where it became known that no stream takes it.
+where it became known that no stream takes it. A disk that fails costs packets that are set aside, never the run.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from pipeline.decode.reasons import Reason
 from pipeline.memory import Memory, places
 from pipeline.source.records import Records
 from pipeline.unprocessed import Unprocessed
+from pipeline.writer.failures import Failures, Tell
 from workers.contract import I64, U8, Bools
 
 if TYPE_CHECKING:
     from pipeline.capture import Dealt
     from pipeline.timeline import Stretch
 
+
+UNWRITTEN: Final = "packets.unwritten"
+"""The counter of packets that the file should have, and has not."""
 
 _LEFT_OUT: Final[Bools] = np.ones(256, np.bool_)
 """Of each reason, whether the packet is known to be left out."""
@@ -33,10 +37,11 @@ _LEFT_OUT[[Reason.TCP, Reason.FRAGMENT_HELD, Reason.FRAGMENT_MERGED]] = False
 class Aside:
     """Packets set aside, on their way to a file."""
 
-    def __init__(self, config: Config, spool: Callable[[], U8]) -> None:
-        """OutputError: the file cannot be made."""
+    def __init__(self, config: Config, spool: Callable[[], U8], tell: Tell) -> None:
+        """``tell``: what is told of writes that fail. OutputError: the file cannot be made."""
         assert config.unprocessed is not None
-        self._file = Unprocessed(config.unprocessed, config.unfinished)
+        self._counters: dict[str, int] = {}
+        self._file = Unprocessed(config.unprocessed, config.unfinished, took=Failures(self._counters, tell).took)
         self._memory = Memory(config, spool, keep=4)
 
     def write(self, dealt: Dealt, untaken: Iterable[tuple[int, int]]) -> None:
@@ -61,9 +66,10 @@ class Aside:
         rest = stretch._replace(records=records)
         add_packets(self._file, self._memory, rest, dealt.first_packet, rows, reasons, packets)
 
-    def close(self) -> None:
-        """All batches are written: the file gets its name."""
+    def close(self) -> dict[str, int]:
+        """All batches are written: the file gets its name. What was counted of writes that failed, if any did."""
         self._file.close()
+        return self._counters | ({UNWRITTEN: self._file.unwritten} if self._counters else {})
 
 
 def add_packets(

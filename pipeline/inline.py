@@ -71,7 +71,7 @@ def _run(
     stopping(capture.stop)
     worker, usage, tell = _worker(config), _usage(config), Seldom()
     writer = _writer(config, fragment, Memory(config, spool.view, keep=1), usage, tell)
-    aside = _aside(config, spool)
+    aside = _aside(config, spool, tell)
     binder = _rotate(config, fragment, capture, worker, writer, usage, rotating)
     beat = None if sensor is None else _heartbeat(sensor, capture, worker, writer, spool, config.spool_bytes)
     if config.live is not None:
@@ -88,14 +88,13 @@ def _run(
     for events in worker.finish():
         writer.apply(events)
     writer.finish()
+    failed = {} if aside is None else aside.close()
     tell.rest()
-    if aside is not None:
-        aside.close()
     capture.hash_rest()
     spool.close()
     return Results(
-        capture.counters(), [describe(facts) for facts in capture.inputs], [worker.totals()], [writer.counters],
-        writer.folder.renamed, None if binder is None else binder.state(),
+        capture.counters() | failed, [describe(facts) for facts in capture.inputs], [worker.totals()],
+        [writer.counters], writer.folder.renamed, None if binder is None else binder.state(),
     )  # fmt: skip
 
 
@@ -151,12 +150,12 @@ def _rotate(
     return binder
 
 
-def _aside(config: Config, spool: Spool) -> Aside | None:
+def _aside(config: Config, spool: Spool, tell: Tell) -> Aside | None:
     if config.unprocessed is None:
         return None
     from pipeline.aside import Aside
 
-    return Aside(config, spool.view)
+    return Aside(config, spool.view, tell)
 
 
 def _usage(config: Config) -> Usage | None:
@@ -176,7 +175,7 @@ def _writer(config: Config, fragment: Path, memory: Memory, usage: Usage | None,
         return Writer(config, fragment, memory, tell=tell)
     from pipeline.writer.printing_writer import console_writer
 
-    return console_writer(config, fragment, memory)
+    return console_writer(config, fragment, memory, tell)
 
 
 def _heartbeat(

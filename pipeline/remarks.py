@@ -214,7 +214,11 @@ def after(
     ``counters`` as ``stats.summary`` has them, and ``time.first`` and ``time.last`` (ns) if known; ``facts``
     as ``capture.describe`` makes them, one an input. ``first_batch`` is asked only when the filter took nothing.
     """
-    remarks = _not_written(counters)
+    remarks: list[Remark] = []
+    if counters.get("write_errors"):
+        from pipeline.writer.failures import after as of_failures
+
+        remarks.append(of_failures(config, counters))
     if config.live is not None:
         from pipeline.live.told import after as of_capturing
 
@@ -241,18 +245,6 @@ def after(
             "a / in -F spreads them over folders: -F %A/%a-%B.%b",
         ))  # fmt: skip
     return remarks
-
-
-def _not_written(counters: Mapping[str, int]) -> list[Remark]:
-    """Output that failed, of which little was told while it did."""
-    failed, streams = counters.get("write_errors", 0), counters.get("limit.disk", 0)
-    if not failed:
-        return []
-    kinds = ", ".join(
-        f"{count:,} {name.partition('.')[2]}" for name, count in counters.items() if name.startswith("write_errors.")
-    )
-    what = f"output failed {failed:,} times ({kinds}): {streams:,} streams are cut short or have no file"
-    return [(what, 'the report says which: their completeness has "unwritten"; run again where there is room')]
 
 
 def _not_found(config: Config, counters: Mapping[str, int]) -> list[Remark]:

@@ -39,8 +39,9 @@ def gathered(
     workers = [facts for name, facts in said.items() if name.startswith("worker-")]
     writers = [facts for m in range(config.writers) if (facts := said.get(f"writer-{m}")) is not None]
     capture, kept = said["capture"], said.get("keeper", {"counters": {}})["counters"]
+    counters = capture["counters"] | _missing(capture, {*lost, *replaced})
     return Results(
-        capture["counters"] | _missing(capture, {*lost, *replaced}) | kept, capture["inputs"],
+        {name: counters.get(name, 0) + kept.get(name, 0) for name in {**counters, **kept}}, capture["inputs"],
         [each["counters"] for each in workers], [each["counters"] for each in writers],
         [tuple(pair) for each in writers for pair in each["renamed"]],
         None if config.rotation is None else said["binder"]["state"],

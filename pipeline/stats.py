@@ -178,6 +178,9 @@ def _live_lines(capture: Mapping[str, int]) -> list[_Line]:
     return lines
 
 
+_TOLD: Final = ("link.", "dropped.", "write_errors.", "packets.unwritten")
+"""Counters of what captures, told as they are."""
+
 _LIMITS: Final = ("limit.hole_bytes", "limit.ranges", "limit.connections", "limit.half_open")
 
 
@@ -208,7 +211,7 @@ def summary(
         "gaps": writer["gaps"],
         "bytes.gaps": writer["gap_bytes"],
         "conflicts": writer["conflicts"],
-        **({"write_errors": failed} if (failed := writer["write_errors"]) else {}),
+        **_failed(capture, writer),
         "fragments.datagrams": capture["fragments.datagrams"],
         "fragments.conflicts": capture["fragments.conflicts"],
         **{name: worker[name] for name in _LIMITS},
@@ -217,10 +220,16 @@ def summary(
             for reason in Reason
             if reason not in (Reason.TCP, Reason.FRAGMENT_MERGED)
         },
-        **{name: count for name, count in capture.items() if name.startswith(("link.", "dropped."))},
+        **{name: count for name, count in capture.items() if name.startswith(_TOLD)},
         **{name: capture[name] for name in _LIVE if name in capture},
     }
     return told | {name: told.get(name, 0) + count for name, count in _found(writer)}
+
+
+def _failed(capture: Mapping[str, int], writer: Mapping[str, int]) -> dict[str, int]:
+    """Output that failed; nothing when none did."""
+    count = capture.get("write_errors", 0) + writer["write_errors"]
+    return {"write_errors": count} if count else {}
 
 
 def _lost(capture: Mapping[str, int], worker: Mapping[str, int]) -> dict[str, int]:

@@ -4,7 +4,8 @@ Knows: the blocks of draft-ietf-opsawg-pcapng that it writes, and what each reas
 Does not know: why a packet has its reason, where packets come from.
 Invariant: packets stand in the order in which they were added, each as it was captured, or put together from
 fragments when only then it became known that no stream takes it; what is written does not depend on how they were
-spread over calls. The file appears under its name only when it is whole.
+spread over calls. The file appears under its name only when it is whole, but for packets that could not be written:
+it has none of these, and the numbers of the others say which.
 
 One section, little endian. An interface for each link type, in front of the first packet that has it, with
 snap length 0 (none) and a clock of nanoseconds. A packet's number in the input is its epb_packetid.
@@ -21,6 +22,7 @@ import numpy as np
 
 from pipeline.decode.link import ETHERNET
 from pipeline.decode.reasons import Reason
+from pipeline.errors import OutputError
 from pipeline.pcapng import COMMENT, DESCRIPTION, FOOT, HEAD, WORD, Blocks, descriptions, option, section, text
 from pipeline.report.placing import beside, check_target, create, output_error, place, remove, write_all
 from pipeline.source.records import Records
@@ -75,12 +77,21 @@ def comment(code: int) -> str:
 
 
 class Unprocessed:
-    """The capture file of ``-w``. A failed write removes the unfinished file."""
+    """The capture file of ``-w``. What a failed write leaves of a packet is cut off: further ones may follow."""
 
-    def __init__(self, path: Path, unfinished: Path | None = None, say: Callable[[int], str] = comment) -> None:
+    def __init__(
+        self, path: Path, unfinished: Path | None = None, say: Callable[[int], str] = comment,
+        took: Callable[[OutputError], None] | None = None,
+    ) -> None:  # fmt: skip
         """Begins the file under another name beside it, ``unfinished`` if given. OutputError when that fails, or
-        ``path`` is neither free nor a plain file's. ``say``: the comment for a reason."""
+        ``path`` is neither free nor a plain file's. ``say``: the comment for a reason. ``took`` is told of what
+        cannot be written later; None: it is raised."""
         check_target(path)
+        self.unwritten = 0
+        """Packets that are not in the file."""
+        self._took = took
+        self._packets = 0  # that are
+        self._size = 0  # bytes
         self._say = say
         self._path = path
         self._made = unfinished or beside(path)
@@ -88,7 +99,11 @@ class Unprocessed:
         self._numbers = np.full(1 << 16, -1, np.int64)  # link type: number of its interface
         self._comments: dict[int, U32] = {}
         self._file = create(self._made)
-        self._write(section())
+        try:
+            self._write(section())
+        except OSError as error:
+            self.abandon()
+            raise output_error("write", self._path, error) from error
 
     def add(
         self,
@@ -104,7 +119,8 @@ class Unprocessed:
 
         ``data`` is what ``records.start`` points into; when that is several arrays, ``source`` (k,) says which
         one a row's frame is in. ``first_packet`` is the packet number of row 0, unless ``packets`` (k,) has them all.
-        OutputError when the file cannot be written. 0.5 us a small packet, 0.7 us with 800 bytes.
+        OutputError when the file cannot be written, and nobody else is told. 0.5 us a small packet, 0.7 us with 800
+        bytes.
         """
         if not len(rows):
             return
@@ -113,6 +129,7 @@ class Unprocessed:
         codes = reasons.astype(np.int64) + early * _EARLY_BIT + late * _LATE_BIT
         kinds, kind = np.unique(codes, return_inverse=True)
         comments = [self._comment_of(code) for code in kinds.tolist()]
+        before = self._interfaces
         interface, described = self._interface_of(chosen.link)
         commented = np.array([len(words) for words in comments])[kind]
         total = HEAD + (chosen.captured.astype(np.int64) + 3) // 4 + commented + FOOT
@@ -121,21 +138,34 @@ class Unprocessed:
         blocks = Blocks(chosen, numbers, interface, kind, described, commented, total, end)
         views = _views(data, len(rows), source)
         begin = base = 0
-        while begin < len(rows):
-            stop = max(begin + 1, int(np.searchsorted(end, base + _BUFFER, "right")))
-            self._write(text(views, blocks.part(begin, stop), comments, base))
-            begin, base = stop, int(end[stop - 1])
+        at = self._size
+        try:
+            while begin < len(rows):
+                stop = max(begin + 1, int(np.searchsorted(end, base + _BUFFER, "right")))
+                self._write(text(views, blocks.part(begin, stop), comments, base))
+                begin, base = stop, int(end[stop - 1])
+        except OSError as error:
+            begin = int(np.searchsorted(end, (self._size - at) // 4, "right"))
+            self._end_at(at + 4 * int(end[begin - 1]) if begin else at)
+            self._describe_no_more_than(before, chosen.link[:begin])
+            self.unwritten += len(rows) - begin
+            self._fail(output_error("write", self._path, error))
+        self._packets += begin
 
     def close(self) -> None:
-        """Gives the file its name; what had that name is replaced. OutputError, with nothing replaced."""
-        if not self._interfaces:  # readers want one, be it without packets
-            self._write(descriptions(np.array([ETHERNET], np.uint16)).tobytes())
+        """Gives the file its name; what had that name is replaced. When that fails nothing is replaced, and none of the
+        packets is anywhere. OutputError as of ``add``."""
         try:
+            if not self._interfaces:  # readers want one, be it without packets
+                self._write(descriptions(np.array([ETHERNET], np.uint16)).tobytes())
+            os.ftruncate(self._file, self._size)
             descriptor, self._file = self._file, -1
-            os.close(descriptor)
-        except OSError as error:  # a file system that writes late may say only now that it is full
-            raise output_error("write", self._path, error) from error
-        place(self._made, self._path)
+            os.close(descriptor)  # a file system that writes late may say only now that it is full
+            place(self._made, self._path)
+        except (OSError, OutputError) as error:
+            self.abandon()
+            self.unwritten, self._packets = self.unwritten + self._packets, 0
+            self._fail(output_error("write", self._path, error) if isinstance(error, OSError) else error)
 
     def abandon(self) -> None:
         """Removes the unfinished file; never raises."""
@@ -146,11 +176,33 @@ class Unprocessed:
         remove(self._made)
 
     def _write(self, data: bytes | memoryview) -> None:
+        """OSError, and ``_size`` says how much of it was written."""
         try:
             write_all(self._file, [data])
-        except OSError as error:
+            self._size += len(data)
+        except OSError:
+            with suppress(OSError):
+                self._size = os.lseek(self._file, 0, os.SEEK_CUR)
+            raise
+
+    def _end_at(self, size: int) -> None:
+        """The file ends there for now."""
+        self._size = size
+        with suppress(OSError):  # what is behind is written over, or cut off when the file is complete
+            os.ftruncate(self._file, size)
+        with suppress(OSError):
+            os.lseek(self._file, size, os.SEEK_SET)
+
+    def _describe_no_more_than(self, before: int, links: U16) -> None:
+        """The interfaces in the file are the first ``before``, and those of further packets with these link types."""
+        self._interfaces = max(before, int(self._numbers[links].max(initial=-1)) + 1)
+        self._numbers[self._numbers >= self._interfaces] = -1
+
+    def _fail(self, error: OutputError) -> None:
+        if self._took is None:
             self.abandon()  # so that it cannot get its name
-            raise output_error("write", self._path, error) from error
+            raise error
+        self._took(error)
 
     def _interface_of(self, link: U16) -> tuple[I64, I64]:
         """The interface of each packet, and what its description in front of it takes."""

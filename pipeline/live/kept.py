@@ -29,6 +29,7 @@ from pipeline.errors import OutputError
 from pipeline.pcapng import FOOT, HEAD, Blocks, description, section, text
 from pipeline.report.placing import output_error, write_all
 from pipeline.source.records import Records
+from pipeline.writer.failures import count_failure
 from workers.contract import I64, U8, U32, Stored
 
 _NAME: Final = re.compile(r"flowshard-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}-[0-9]{15}\.pcapng", re.ASCII)
@@ -96,7 +97,7 @@ class KeptFiles:
                 self.counters["kept.bytes"] += int(packets.records.captured[done:stop].sum(dtype=np.int64))
                 done = stop
         except OSError as error:
-            self.problem = output_error("write", self._keep.folder / self._name, error)
+            self._failed(error)
             self._retry = time.monotonic() + _AGAIN
             self._give_up()
         return done
@@ -106,8 +107,12 @@ class KeptFiles:
         try:
             self._shut()
         except OSError as error:
-            self.problem = output_error("write", self._keep.folder / self._name, error)
+            self._failed(error)
         os.close(self._folder)
+
+    def _failed(self, error: OSError) -> None:
+        self.problem = output_error("write", self._keep.folder / self._name, error)
+        count_failure(self.counters, self.problem)
 
     def _fitting(self, packets: _Packets, begin: int, ahead: int) -> int:
         """Up to which packet the file has room and time behind ``ahead`` bytes, as far as one write should go;

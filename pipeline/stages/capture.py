@@ -58,7 +58,7 @@ def capture_stage(
     """Read, decode, shard, send; keep count of what is not on disk yet."""
     workers = _Workers(config, wires, outbox)
     senders = workers.senders
-    aside = _aside(config, spool)
+    aside = _aside(config, spool, status)
     releases = _Releases(config, wires, outbox, status, aside)
     Losses(config, "capture", wires, outbox, partial(_lose, config, spool, status, workers, releases))
     capture = Capture(config, config.workers, spool, interfaces)
@@ -88,10 +88,9 @@ def capture_stage(
     workers.end()
     releases.wait_for_all()
     _finish(capture, keeping, parts, outbox)
-    if aside is not None:
-        aside.close()
-    inputs = [describe(facts) for facts in capture.inputs]
-    return {"counters": capture.counters() | releases.lost, "inputs": inputs, "done": list(releases.done.items())}
+    failed = {} if aside is None else aside.close()
+    counters, inputs = capture.counters() | releases.lost | failed, [describe(facts) for facts in capture.inputs]
+    return {"counters": counters, "inputs": inputs, "done": list(releases.done.items())}
 
 
 def _finish(capture: Capture, keeping: Keeping | None, parts: Teller, outbox: Outbox) -> None:
@@ -200,12 +199,15 @@ def _rotate(config: Config, capture: Capture, senders: Sequence[Sender], parts: 
     signal.signal(ROTATE, lambda *_: cuts.ask())
 
 
-def _aside(config: Config, spool: Spool | None) -> Aside | None:
+def _aside(config: Config, spool: Spool | None, status: Sender) -> Aside | None:
     if config.unprocessed is None:
         return None
     from pipeline.aside import Aside
 
-    return Aside(config, nothing_spooled if spool is None else spool.view)
+    def tell(message: str, hint: str) -> None:  # it is told in the midst of a release: nothing is waited for
+        status.send(encode_note(Note("remark", {"message": message, "hint": hint})))
+
+    return Aside(config, nothing_spooled if spool is None else spool.view, tell)
 
 
 @dataclass(slots=True)

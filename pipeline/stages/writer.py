@@ -63,7 +63,7 @@ def writer_stage(
     release = outbox.add(wires.sender(f"releases-{number}"))
     memory = Memory(config, nothing_spooled if spool is None else spool.view, keep=len(sources) + 1)
     if config.console:
-        writer, apply = _printing(config, fragment, memory, len(sources))
+        writer, apply = _printing(config, fragment, memory, len(sources), _teller(outbox, status))
     else:
         writer, apply = _plain(config, fragment, memory, number, usage, _teller(outbox, status))
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
@@ -169,12 +169,12 @@ def _plain(
     return writer, apply
 
 
-def _printing(config: Config, fragment: Path, memory: Memory, workers: int) -> tuple[Writer, _Apply]:
+def _printing(config: Config, fragment: Path, memory: Memory, workers: int, tell: Tell) -> tuple[Writer, _Apply]:
     """Events are applied when all workers have spoken, and printed."""
     from pipeline.stages.in_step import InStep
     from pipeline.writer.printing_writer import console_writer
 
-    writer, in_step = console_writer(config, fragment, memory), InStep(workers)
+    writer, in_step = console_writer(config, fragment, memory, tell), InStep(workers)
 
     def apply(message: Happened, _: int) -> list[int]:
         released = []

@@ -89,7 +89,7 @@ def close_stream(
     first_size, md5, parts = _close_files(stream, end, folder, whole=present == size, absent=bool(absent))
     if not (shared or absent):
         for _, part in stream.files():
-            flags |= _finish(part, last, folder)
+            flags |= finish(part, last, folder)
         counters["files"] += 1 + len(stream.parted)
     counters["run_bytes"] += present
     if present != size:
@@ -185,16 +185,31 @@ def _there(stream: Stream, folder: Folder) -> int:
 
 
 def _leave_out(stream: Stream, folder: Folder) -> None:
-    """It has no file: those that were made go."""
-    for _, file in stream.files():
-        _discard(file, folder)
+    """It has no file: those that were made go, and what it has in those of streams before it."""
+    for _, file in stream.own_parts():
+        discard(file, folder)
+    del stream.parted[stream.inherited :]
+    start, home = stream.home()
+    _shorten(home, stream.origin - start, folder)
     if stream.conflict_file is not None:
-        _discard(stream.conflict_file, folder)
-    stream.parted.clear()
-    stream.conflicts = None
+        _shorten(stream.conflict_file, stream.side_start, folder)
+    stream.conflicts, stream.kept = None, 0
 
 
-def _discard(file: StoredFile, folder: Folder) -> None:
+def _shorten(file: StoredFile, size: int, folder: Folder) -> None:
+    """What lies behind so many bytes of it goes; all of it if there is nothing else."""
+    if not size:
+        discard(file, folder)
+        return
+    try:
+        if file.made and folder.size(file) > size:
+            folder.cut(file, size)
+    except OutputError as error:
+        folder.failures.took(error)
+
+
+def discard(file: StoredFile, folder: Folder) -> None:
+    """Remove a file that is not wanted; one that cannot be removed stays, and that is counted."""
     try:
         folder.discard(file)
     except OutputError as error:
@@ -210,7 +225,7 @@ def _fit(file: StoredFile, size: int, folder: Folder) -> None:
             raise
 
 
-def _finish(file: StoredFile, time: int, folder: Folder) -> int:
+def finish(file: StoredFile, time: int, folder: Folder) -> int:
     """The file is complete. What is to be said of it if it may not be: a flag."""
     try:
         folder.finish(file, time)
@@ -236,29 +251,25 @@ def _digest(stream: Stream, end: int, folder: Folder) -> str | None:
         hash_up_to(stream, end, folder)
     if not stream.stale:
         return stream.digest.hexdigest()
-    return _read_digest(stream.file, folder)
+    return read_digest(stream.file, folder)
 
 
-def _read_digest(file: StoredFile, folder: Folder) -> str | None:
+def read_digest(file: StoredFile, folder: Folder) -> str | None:
+    """The MD5 of a file as it lies on disk; None: it cannot be read."""
+    digest = hashlib.md5(usedforsecurity=False)
     try:
-        return file_digest(file, folder)
+        for block in read_all(file, folder):
+            digest.update(block)
+        return digest.hexdigest()
     except OutputError as error:
         folder.failures.took(error)
         return None
 
 
-def file_digest(file: StoredFile, folder: Folder) -> str:
-    """The MD5 of a file as it lies on disk."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for block in read_all(file, folder):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def _close_parts(stream: Stream, end: int, folder: Folder) -> tuple[int, str | None, list[Part]]:
     """Size and MD5 of the first file, and the further ones."""
     while stream.own_parts() and stream.parted[-1][0] >= end:  # -C keeps none of it, since the start moved down
-        _discard(stream.parted.pop()[1], folder)
+        discard(stream.parted.pop()[1], folder)
     start, last = stream.files()[-1]
     _fit(last, end - start, folder)
     with_md5 = stream.digest is not None
@@ -267,7 +278,7 @@ def _close_parts(stream: Stream, end: int, folder: Folder) -> tuple[int, str | N
             file.name,
             start - stream.origin,
             folder.size(file),
-            _read_digest(file, folder) if with_md5 else None,
+            read_digest(file, folder) if with_md5 else None,
         )
         for start, file in [stream.home(), *stream.own_parts()]
     ]
@@ -277,9 +288,9 @@ def _close_parts(stream: Stream, end: int, folder: Folder) -> tuple[int, str | N
 def _conflicts(stream: Stream, origin: int, last: int, folder: Folder) -> tuple[list[Conflict], str | None]:
     """The conflicts, placed in the file, and the name of the file that holds the losing bytes."""
     if stream.conflict_file is not None and stream.kept:
-        _finish(stream.conflict_file, last, folder)
+        finish(stream.conflict_file, last, folder)
     elif stream.conflict_file is not None:
-        _discard(stream.conflict_file, folder)
+        discard(stream.conflict_file, folder)
     moved = [conflict._replace(offset=conflict.offset - origin) for conflict in stream.conflicts or ()]
     return moved, stream.conflict_file.name if stream.conflict_file is not None and stream.kept else None
 

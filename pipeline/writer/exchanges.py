@@ -19,13 +19,17 @@ packet says that there is none. Until then all that lies in a file without a nam
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from io import FileIO
 from operator import itemgetter
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pipeline.errors import OutputError
 from pipeline.report.placing import output_error
 from pipeline.writer.escaping import MARKS, escape
 from pipeline.writer.printing import COLOURS, RESET, Stamps
@@ -213,8 +217,12 @@ class ExchangeHost:
 class Exchanges:
     """All exchanges that were told, until they are printed."""
 
-    def __init__(self, limits: Limits, folder: Path, put: Callable[[bytes], None], *, colours: bool = False) -> None:
-        """``put`` takes text. In ``folder`` lies what has to wait for the end of the run."""
+    def __init__(
+        self, limits: Limits, folder: Path, put: Callable[[bytes], None], took: Callable[[OutputError], None], *,
+        colours: bool = False,
+    ) -> None:  # fmt: skip
+        """``put`` takes text. In ``folder`` lies what has to wait for the end of the run; ``took`` is told when it
+        cannot."""
         self.limits = limits
         self.streams = 0  # of connections that are over, of which exchanges were told or could have been
         self._put = put
@@ -222,14 +230,19 @@ class Exchanges:
         self._tail = RESET if colours else b""
         self._stamp = Stamps()
         self._told: list[_Told] = []
-        self._rest = _Rest(folder)
+        self._rest = _Rest(folder, took)
+
+    @property
+    def lost(self) -> int:
+        """Bytes of text that could not wait."""
+        return self._rest.lost
 
     def host(self, _: Protocol, connected: Connected) -> ExchangeHost:
         """For one connection."""
         return ExchangeHost(self, connected)
 
     def tell(self, connection: int, number: int, exchange: Exchange, names: list[bytes | None], *, over: bool) -> None:
-        """An exchange, the ``number``-th of its connection, whose streams are called ``names``. OutputError.
+        """An exchange, the ``number``-th of its connection, whose streams are called ``names``.
 
         ``over``: it is told because the connection is.
         """
@@ -247,7 +260,7 @@ class Exchanges:
         self._told.clear()
 
     def finish(self) -> None:
-        """The run is over: print what is left. OutputError."""
+        """The run is over: print what is left."""
         self.print()
         for text in self._rest.blocks():
             self._put(text)
@@ -307,29 +320,58 @@ def _one_line(text: str) -> bytes:
 
 
 class _Rest:
-    """Blocks that wait for the end of the run."""
+    """Blocks that wait for the end of the run, the last of them in memory, the others in a file without a name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, took: Callable[[OutputError], None]) -> None:
+        self.lost = 0
         self._folder = folder
-        self._file: SpooledTemporaryFile[bytes] | None = None
+        self._took = took
+        self._file: FileIO | None = None
         self._places: list[tuple[int, int, int]] = []  # connection, place in the file, size
         self._end = 0
+        self._held: list[tuple[int, bytes]] = []
+        self._size = 0  # of those
 
     def add(self, connection: int, text: bytes) -> None:
-        """One more. OutputError: no room."""
+        """One more."""
+        self._held.append((connection, text))
+        self._size += len(text)
+        if self._size > _MEMORY:
+            self._put_away()
+
+    def _put_away(self) -> None:
+        """What is held into the file. A block that it has no room for is lost."""
+        done, text = 0, memoryview(b"".join(block for _, block in self._held))
         try:
             if self._file is None:
-                self._file = SpooledTemporaryFile(_MEMORY, dir=str(self._folder))  # noqa: SIM115 - closed by ``blocks``
-            self._file.write(text)
+                self._file = TemporaryFile(buffering=0, dir=str(self._folder))  # noqa: SIM115 - closed by ``blocks``
+            while done < len(text):
+                done += os.pwrite(self._file.fileno(), text[done:], self._end + done)
         except OSError as error:
-            raise output_error("write to", self._folder, error) from error
-        self._places.append((connection, self._end, len(text)))
-        self._end += len(text)
+            self._took(output_error("write to", self._folder, error))
+        place = 0
+        for connection, block in self._held:
+            place += len(block)
+            if place > done:
+                self.lost += len(block)
+                continue
+            self._places.append((connection, self._end, len(block)))
+            self._end += len(block)
+        self._held, self._size = [], 0
 
     def blocks(self) -> Iterator[bytes]:
         """All of them by connection, each connection's in their order."""
-        if self._file is not None:
-            with self._file as file:
-                for _, place, size in sorted(self._places, key=itemgetter(0)):
-                    file.seek(place)
-                    yield file.read(size)
+        places: list[tuple[int, int | bytes, int]] = [*self._places, *((c, text, len(text)) for c, text in self._held)]
+        with self._file or nullcontext():
+            for _, place, size in sorted(places, key=itemgetter(0)):
+                text = self._read(place, size) if isinstance(place, int) else place
+                self.lost += size - len(text)
+                yield text
+
+    def _read(self, place: int, size: int) -> bytes:
+        assert self._file is not None
+        try:
+            return os.pread(self._file.fileno(), size, place)
+        except OSError as error:
+            self._took(output_error("read", self._folder, error))
+            return b""

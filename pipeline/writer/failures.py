@@ -14,11 +14,12 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from pipeline.config import Config
 from pipeline.errors import NoMoreFiles, OutputError
 
 Tell: TypeAlias = Callable[[str, str], None]
@@ -29,7 +30,13 @@ FAILED: Final = "write_errors"
 
 _LEAST: Final = 1_000_000_000  # ns between two messages of a run
 _MOST: Final = 64 * _LEAST  # ... of a writer, to which its pauses grow
-_GOES_ON: Final = "what is not written is counted, and told in the report; the exit status will be 4"
+_GOES_ON: Final = "what is not written is counted; the exit status will be 4"
+
+
+def count_failure(counters: dict[str, int], error: OutputError) -> None:
+    """One more, of its kind."""
+    for name in (FAILED, f"{FAILED}.{errno.errorcode.get(error.number, 'OTHER')}"):
+        counters[name] = counters.get(name, 0) + 1
 
 
 class Failures:
@@ -52,12 +59,11 @@ class Failures:
         if self._tell is None:
             raise error
         if isinstance(error, NoMoreFiles):
-            self._count("limit.files")
+            self._counters["limit.files"] = self._counters.get("limit.files", 0) + 1
             if self._counters["limit.files"] == 1:
                 self._tell(error.message, error.hint or "")
             return
-        self._count(FAILED)
-        self._count(f"{FAILED}.{errno.errorcode.get(error.number, 'OTHER')}")
+        count_failure(self._counters, error)
         now = time.monotonic_ns()
         if now < self._next or not self._is_due(now):
             self._untold += 1
@@ -65,9 +71,6 @@ class Failures:
         more = f"; {self._untold:,} other failures were not told" if self._untold else ""
         self._tell(error.message + more, f"{error.hint}; {_GOES_ON}" if error.hint else _GOES_ON)
         self._next, self._pause, self._untold = now + self._pause, min(2 * self._pause, _MOST), 0
-
-    def _count(self, name: str) -> None:
-        self._counters[name] = self._counters.get(name, 0) + 1
 
     def _is_due(self, now: int) -> bool:
         """Whether no process of the run has told of a failure for a second; this one is about to."""
@@ -84,3 +87,24 @@ class Failures:
             finally:
                 os.close(clock)
         return True
+
+
+def after(config: Config, counters: Mapping[str, int]) -> tuple[str, str]:
+    """Of a run with output that failed, of which little was told while it did: a message and a hint."""
+    failed, streams = counters[FAILED], counters.get("limit.disk", 0)
+    kinds = ", ".join(
+        f"{count:,} {name.partition('.')[2]}" for name, count in counters.items() if name.startswith(f"{FAILED}.")
+    )
+    lacks = [f"{streams:,} streams are cut short or have no file"] if streams else []
+    keep = None if config.live is None else config.live.keep
+    for where, unit, name in (
+        (config.unprocessed, "packets", "packets.unwritten"),
+        ("standard output", "bytes", "bytes.unprinted"),
+        (keep and keep.folder, "packets", "dropped.keep"),
+    ):
+        if count := counters.get(name):
+            lacks.append(f"{where} lacks {count:,} {unit}")
+    what, hint = f"output failed {failed:,} time{'s' if failed > 1 else ''} ({kinds})", "run again where there is room"
+    if streams and config.report is not None:
+        hint = f'the report says which: their completeness has "unwritten"; {hint}'
+    return ": ".join(filter(None, [what, ", ".join(lacks)])), hint

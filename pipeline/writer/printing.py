@@ -15,7 +15,8 @@ Each direction is printed in the order of its bytes. A packet at the frontier of
 turn, and then what it joins on to; one beyond waits, as a note of where it lies. Bytes that are given up are
 said to be missing in the turn of the packet that made it clear; what still comes of them, or lies before the
 start that a stream was believed to have, is ``late``. Its offset counts from that start. When a stream closes
-depends on no packet, so what waits then is printed at the end of the run, stream by stream.
+depends on no packet, so what waits then is printed at the end of the run, stream by stream. Where a disk failed what
+waited may be gone: its place has a line ``4 bytes could not be kept``.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ class Printer:
     def __init__(
         self, put: Callable[[bytes], None], read: Callable[[int, int, int], bytes], *, colours: bool = False
     ) -> None:
-        """``put`` takes text; ``read(stream, offset, size)`` gives bytes that were noted."""
+        """``put`` takes text; ``read(stream, offset, size)`` gives bytes that were noted, or the first of them that
+        are still there."""
         self._put = put
         self._read = read
         self._leads = [colour + mark for colour, mark in zip(COLOURS, MARKS, strict=True)] if colours else MARKS
@@ -165,7 +167,7 @@ class Printer:
     def _give_up(self, number: int, stream: _Stream, to: int) -> None:
         if to > stream.frontier:
             size = to - stream.frontier
-            self._put(b"%b- %b %d bytes missing%b\n" % (stream.lead, stream.name, size, self._tail))
+            self._lack(stream, size, b"missing")
             stream.frontier = to
             self._go_on(number, stream)
 
@@ -176,10 +178,18 @@ class Printer:
             if offset != stream.frontier:
                 break
             for at in range(offset, offset + size, MOST_CHUNK):
-                self._chunk(stream, time, self._read(number, at, min(MOST_CHUNK, offset + size - at)))
+                wanted = min(MOST_CHUNK, offset + size - at)
+                found = self._read(number, at, wanted)
+                if found:
+                    self._chunk(stream, time, found)
+                if len(found) < wanted:
+                    self._lack(stream, wanted - len(found), b"could not be kept")
             stream.frontier += size
             done += 1
         del stream.beyond[:done]
+
+    def _lack(self, stream: _Stream, size: int, why: bytes) -> None:
+        self._put(b"%b- %b %d bytes %b%b\n" % (stream.lead, stream.name, size, why, self._tail))
 
     def _chunk(self, stream: _Stream, time: int, payload: Piece, note: bytes = b"") -> None:
         text = escape(bytes(payload))

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.errors import OutputError
 from pipeline.memory import Arrays
 from pipeline.report.rows import StreamRecord
+from pipeline.writer.closing import discard
+from pipeline.writer.failures import Tell
 from pipeline.writer.overlaps import overlaps_of
 from pipeline.writer.payload import Payload
 from pipeline.writer.printing import Printer
@@ -28,17 +31,36 @@ from pipeline.writer.terminal import StandardOutput
 from pipeline.writer.writer import Writer
 from workers.contract import U64, Closed, EventBatch, Opened
 
+UNPRINTED: Final = "bytes.unprinted"
+"""The counter of what standard output should have, and has not."""
+
 _Step: TypeAlias = tuple[Callable[..., None], tuple[Any, ...]]
 """What to do in the turn of a packet, and with what."""
 
 
-def console_writer(config: Config, fragment: Path, arrays: Arrays) -> ConsoleWriter:
-    """The writer that prints what the configuration asks for, on standard output."""
-    return (ExchangeWriter if config.analyze else PrintingWriter)(config, fragment, arrays)
+def console_writer(config: Config, fragment: Path, arrays: Arrays, tell: Tell | None = None) -> ConsoleWriter:
+    """The writer that prints what the configuration asks for, on standard output. ``tell``: as Writer."""
+    return (ExchangeWriter if config.analyze else PrintingWriter)(config, fragment, arrays, tell=tell)
 
 
 class ConsoleWriter(Writer):
     """A writer that prints. All workers' events of a batch are to be given at once."""
+
+    _output: StandardOutput
+
+    def _printed_on(self, output: StandardOutput | None) -> StandardOutput:
+        """That, or standard output. When that fails a run goes on that has something else to make."""
+        config = self._config
+        others = (config.report, config.flows, config.unprocessed)
+        goes_on = any(path is not None for path in others)
+        return output or StandardOutput(took=self.folder.failures.took if goes_on else None)
+
+    def finish(self) -> None:
+        """Every stream is closed, and all is printed: make the fragment final."""
+        self._output.flush()
+        if self._output.unprinted:
+            self.counters[UNPRINTED] = self._output.unprinted
+        super().finish()
 
     def apply(self, events: EventBatch) -> None:
         """Do, and print, what the only worker says of a batch."""
@@ -52,21 +74,25 @@ class ConsoleWriter(Writer):
         if self._config.append:
             return  # the tuple's next connection goes on in its file; all of them go with their folder
         for _, file in stream.files():
-            self.folder.discard(file)
+            discard(file, self.folder)
         if stream.conflict_file is not None:
-            self.folder.discard(stream.conflict_file)
+            discard(stream.conflict_file, self.folder)
 
 
 class ExchangeWriter(ConsoleWriter):
     """Prints what analyzers find (-a), exchange by exchange."""
 
-    def __init__(self, config: Config, fragment: Path, arrays: Arrays, output: StandardOutput | None = None) -> None:
+    def __init__(
+        self, config: Config, fragment: Path, arrays: Arrays, output: StandardOutput | None = None,
+        tell: Tell | None = None,
+    ) -> None:  # fmt: skip
         """As Writer; ``output`` None is standard output."""
+        super().__init__(config, fragment, arrays, lambda *of: self._exchanges.host(*of), tell=tell)
         from pipeline.writer.exchanges import Exchanges
 
-        self._output = StandardOutput() if output is None else output
-        self._exchanges = Exchanges(config.limits, config.output, self._output.put, colours=self._output.coloured)
-        super().__init__(config, fragment, arrays, self._exchanges.host)
+        took = self.folder.failures.took
+        self._output = self._printed_on(output)
+        self._exchanges = Exchanges(config.limits, config.output, self._output.put, took, colours=self._output.coloured)
 
     def apply_together(self, together: Sequence[EventBatch]) -> None:
         """Do what all workers say of a batch, and print what it made complete."""
@@ -81,7 +107,7 @@ class ExchangeWriter(ConsoleWriter):
     def finish(self) -> None:
         """Every stream is closed: print what is left, make the fragment final."""
         self._exchanges.finish()
-        self._output.flush()
+        self._output.lack(self._exchanges.lost)
         self.counters["shown.streams"] = self._exchanges.streams
         super().finish()
 
@@ -93,10 +119,13 @@ class ExchangeWriter(ConsoleWriter):
 class PrintingWriter(ConsoleWriter):
     """Prints streams, packet by packet."""
 
-    def __init__(self, config: Config, fragment: Path, arrays: Arrays, output: StandardOutput | None = None) -> None:
+    def __init__(
+        self, config: Config, fragment: Path, arrays: Arrays, output: StandardOutput | None = None,
+        tell: Tell | None = None,
+    ) -> None:  # fmt: skip
         """As Writer; ``output`` None is standard output."""
-        super().__init__(config, fragment, arrays)
-        self._output = StandardOutput() if output is None else output
+        super().__init__(config, fragment, arrays, tell=tell)
+        self._output = self._printed_on(output)
         self._printer = Printer(self._output.put, self._read_back, colours=self._output.coloured)
         self._closed: dict[int, Stream] = {}  # of which bytes are still to be printed
 
@@ -113,7 +142,6 @@ class PrintingWriter(ConsoleWriter):
         for number in self._printer.rest():
             if number in self._closed:
                 self._discard(self._closed.pop(number))
-        self._output.flush()
         super().finish()
 
     def _print(self, together: Sequence[EventBatch], payloads: Sequence[Payload | None]) -> None:
@@ -172,4 +200,9 @@ class PrintingWriter(ConsoleWriter):
 
     def _read_back(self, number: int, offset: int, size: int) -> bytes:
         stream = self._streams.get(number) or self._closed[number]
-        return read_back(stream, self.folder, offset, size)
+        kept = min(size, stream.cap - offset)  # from there on it may be what it was, or zeros
+        try:
+            return read_back(stream, self.folder, offset, kept) if kept > 0 else b""
+        except OutputError as error:
+            self._fail(stream, offset, error)
+            return b""

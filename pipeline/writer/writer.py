@@ -8,7 +8,7 @@ what lies on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -71,9 +71,9 @@ class Writer:
         self._finished: list[StreamRecord] = []
         self._name_keys: list[int] = []
         self._beside = Beside(config, fragment, self.folder)
-        self._appended = _appended(self.folder) if config.append else None
+        self._appended = _appended(self.folder, self._fail) if config.append else None
         self.counters = new_counters()
-        self.folder.failures = Failures(self.counters, None if config.append else tell, reserve(fragment.parent))
+        self.folder.failures = Failures(self.counters, tell, reserve(fragment.parent))
         self.analyses = self._read_by(host) if config.protocols else None
         self._comparing = Comparing(
             self._streams, self.folder, room, config.limits.conflict_bytes, self.counters, self._fail, self._changed
@@ -203,7 +203,7 @@ class Writer:
         if self._appended is not None:
             coarse = self._names.coarse
             for streams, rows, names in self._appended.rows(self._images, self.counters, md5=self._config.md5):
-                self._fragment.add(streams, rows, [name_key(name) for name in names] if coarse else None)
+                self._fragment.add(streams, rows, [name_key(name) if name else 0 for name in names] if coarse else None)
         self._fragment.close()
         self._beside.close()
         if self._room is not None and self._room.removed:
@@ -350,6 +350,7 @@ class Writer:
         for again in (False, True):
             if stream.cap < row[3] or is_doubtful(stream):
                 row, runs = capped(stream, row, runs, self.folder, self.counters)
+                stream.end_at(row[3])
             try:
                 if self.folder.part:
                     self.folder.bring(*[file for _, file in stream.files()])
@@ -385,10 +386,10 @@ class Writer:
             self._name_keys.clear()
 
 
-def _appended(folder: Folder) -> Appended:
+def _appended(folder: Folder, fail: Callable[[Stream, int, OutputError], None]) -> Appended:
     from pipeline.writer.appended import Appended
 
-    return Appended(folder)
+    return Appended(folder, fail)
 
 
 def _rows(table: Any) -> Iterator[tuple[Any, ...]]:

@@ -105,6 +105,60 @@ def _check_stream(
     return lost
 
 
+def check_appended(folder: Path, whole: Path) -> Report:
+    """As ``check``, of runs with -R: rows are of files, and each has a flow element for every connection in it.
+
+    What a file has of a connection is what it has in ``whole``, at the same place.
+    """
+    report, expected = report_of(folder), report_of(whole)
+    truth = {_whose(flow): (file, flow) for file, flow in flows(expected)}
+    rows = {file.id: file for file, _ in flows(report)}
+    found = {_whose(flow): flow for _, flow in flows(report)}
+    assert found.keys() == truth.keys()
+    claimed = {REPORT}
+    for file in rows.values():
+        mine = [flow for row, flow in flows(report) if row is file]
+        claimed |= {flow["conflict_file"] for flow in mine if "conflict_file" in flow}
+        _check_shared(folder, whole, file, mine, truth[_whose(mine[0])][0], claimed)
+    lost = 0
+    for whose, flow in found.items():
+        lost += (less := int(truth[whose][1]["written"]) - int(flow["written"]))
+        assert not less or "limited" in flow["completeness"], flow
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == claimed
+    ours, all_of_it = counters(report), counters(expected)
+    for name in ("packets", "packets.tcp", "connections", "streams", "bytes.payload"):
+        assert ours[name] == all_of_it[name], name
+    assert ours["bytes.written"] + lost == all_of_it["bytes.written"]
+    assert ours["files"] == sum(name != REPORT and "conflicts-" not in name for name in claimed)
+    return report
+
+
+def _whose(flow: dict[str, str]) -> tuple[str, str]:
+    return flow["connection"], flow["direction"]
+
+
+def _check_shared(
+    folder: Path, whole: Path, file: Any, mine: list[dict[str, str]], truth: Any, claimed: set[str]
+) -> None:
+    """One file that streams share is as its row says."""
+    name = file.tags["filename"]
+    runs = [run for run in file.runs if "fill" not in run]
+    assert sum(int(run["len"]) for run in runs) == sum(int(flow["written"]) for flow in mine)
+    if all("absent" in flow["completeness"] for flow in mine):
+        assert not os.path.lexists(folder / name)
+        assert file.tags["filesize"] == "0"
+        return
+    claimed.add(name)
+    data, expected = (folder / name).read_bytes(), (whole / truth.tags["filename"]).read_bytes()
+    assert len(data) == int(file.tags["filesize"])
+    limited = any("limited" in flow["completeness"] for flow in mine)
+    assert file.hashes.get("md5") == hashlib.md5(data).hexdigest() or (limited and not file.hashes)
+    for run in runs:
+        at, size = int(run["file_offset"]), int(run["len"])
+        assert data[at : at + size] == expected[at : at + size]
+    assert limited or data == expected
+
+
 def _check_derived(folder: Path, file: Any, claimed: set[str]) -> None:
     """A file that was derived is as its row says."""
     name = file.tags["filename"]

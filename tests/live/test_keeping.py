@@ -111,9 +111,11 @@ def test_a_full_folder_costs_kept_packets_only(network: Network, tmp_path: Path)
         with capturing(network, tmp_path / "live", "-i", "a1", "--keep-packets", folder) as run:
             network.send(traffic(300), folder=tmp_path)
             status, said = run.stops(signal.SIGINT)
-        assert status == 0, said
+        assert status == 4, said
         assert "No space left on device" in said
         found = counters(report_of(tmp_path / "live"))
+        assert found["write_errors"] == found["write_errors.ENOSPC"] > 0
+        assert f"{folder} lacks {found['dropped.keep']:,} packets" in said
         assert found["kept"] == len(all_kept(folder)) < found["packets"]
         assert found["kept"] + found["dropped.keep"] == found["packets"]
     finally:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.writer.exchanges import MOST_LINE, MOST_TEXT, Body, ExchangeHost, Exchanges
+from pipeline.writer.failures import Failures
 from pipeline.writer.names import Endpoints
 from pipeline.writer.stream import Stream
 from workers.analyzers.seam import Entity, Exchange, Moment
@@ -51,7 +52,7 @@ class Printed:
 
     def __init__(self, folder: Path, *, colours: bool = False, **limits: int) -> None:
         self.text = b""
-        self.exchanges = Exchanges(Limits(**limits), folder, self._put, colours=colours)
+        self.exchanges = Exchanges(Limits(**limits), folder, self._put, Failures().took, colours=colours)
 
     def _put(self, text: bytes) -> None:
         self.text += text

@@ -71,6 +71,17 @@ def test_an_output_that_fails() -> None:
             output.flush()
 
 
+def test_an_output_that_somebody_hears_of() -> None:
+    """What was to be printed from there on is counted, once it failed nothing more is tried, and it is told once."""
+    told: list[OutputError] = []
+    with Path("/dev/full").open("wb", buffering=0) as file:
+        output = StandardOutput(file.fileno(), told.append)
+        for text in (b"text", b"and more"):
+            output.put(text)
+            output.flush()
+    assert (output.unprinted, len(told)) == (12, 1)
+
+
 def test_a_closed_standard_output_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Descriptor 1 may be a file of ours then: nothing must be printed into it."""
     monkeypatch.setattr(sys, "stdout", None)
