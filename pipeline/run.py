@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,22 +74,24 @@ def run(config: Config) -> Outcome:
 
 
 def _complete(
-    config: Config, folder: Output, fragments: Sequence[Path], results: Results, counters: Mapping[str, int],
+    config: Config, folder: Output, fragments: Sequence[Path], results: Results, counters: dict[str, int],
     times: tuple[int, float],
 ) -> None:  # fmt: skip
-    """The report and what stands beside it. ``times``: when the run began, by the clock and by the counter."""
+    """The report and what stands beside it. ``times``: when the run began, by the clock and by the counter. What fails
+    beside the report is counted."""
     started, begin = times
     if config.rotation is None:
         plain = rename_plain(config, fragments)
         from pipeline.provenance import report_head, report_tail  # its imports are made while the stages work
 
         head = report_head(config, started)
-        tail = report_tail(config, results.inputs, counters, time.perf_counter() - begin)
+        tail = partial(report_tail, config, results.inputs, counters, time.perf_counter() - begin)
     with _uninterrupted():  # or there could be a report in a folder that is marked as incomplete
         if config.rotation is None:
-            complete(config, fragments, head, tail, plain)
+            complete(config, fragments, counters, head, tail, plain)
         else:
-            _bind_last(config, fragments, results, started)
+            for name, count in _bind_last(config, fragments, results, started).items():
+                counters[name] = counters.get(name, 0) + count
         (folder.abandon if results.lost else folder.finished)()  # the marker stays where files are in no report
 
 
@@ -122,14 +125,15 @@ def _make_keep_folder(config: Config) -> None:
         make_folder(config.live.keep)
 
 
-def _bind_last(config: Config, fragments: Sequence[Path], results: Results, started: int) -> None:
-    """The last part of a run in parts."""
+def _bind_last(config: Config, fragments: Sequence[Path], results: Results, started: int) -> Mapping[str, int]:
+    """The last part of a run in parts. What failed of the lists of all parts."""
     from pipeline.parts.binding import Binder
 
     binder = Binder(config, fragments, (), started)
     if results.parts is not None:
         binder.resume(results.parts)
     binder.bind_last(results, time.time_ns())
+    return binder.failed
 
 
 def _make_manifest(config: Config, results: Results, began: int) -> None:

@@ -98,7 +98,7 @@ class Unprocessed:
         self._interfaces = 0
         self._numbers = np.full(1 << 16, -1, np.int64)  # link type: number of its interface
         self._comments: dict[int, U32] = {}
-        self._file = create(self._made)
+        self._file = create(self._made, path)
         try:
             self._write(section())
         except OSError as error:

@@ -306,7 +306,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No space is an OutputError with a hint wherever it is met, and nothing of ours stays."""
     true_create = placing.create
 
-    def full(path: Path) -> int:
+    def full(path: Path, _: Path) -> int:
         os.close(true_create(path))
         return os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
 

@@ -13,6 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -74,6 +75,8 @@ class Binder:
         since 1970, when the first part did; ``usage`` is told of what is written."""
         self.folder = config.part
         """Of the part that is written, or about to be bound."""
+        self.failed: dict[str, int] = {}
+        """What was counted of what stands beside the reports, and could not be made."""
         self._config = config
         self._fragments = fragments
         self._names = frozenset(names)
@@ -102,12 +105,14 @@ class Binder:
 
     def state(self) -> dict[str, Any]:
         """What ``bind_last`` needs, where that is done in another process."""
-        return {"folder": self.folder, "began": self._began, "before": [*map(_plain, self._before)]}
+        return {"folder": self.folder, "began": self._began, "before": [*map(_plain, self._before)],
+                "failed": self.failed}  # fmt: skip
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on where another one was."""
         self.folder, self._began = state["folder"], state["began"]
         self._before = Counted(*state["before"])
+        self.failed = dict(state["failed"])
 
     def bind_last(self, results: Results, ended: int) -> None:
         """The run is over, and its accounting holds. Errors as of ``complete``."""
@@ -122,8 +127,10 @@ class Binder:
         counters = summary(since.capture, since.worker, since.writer, sum(facts["bytes"] for facts in since.inputs))
         fragments = part_fragments(self._fragments, self.folder)
         head = report_head(part, self._began)
-        tail = report_tail(part, since.inputs, counters, (ended - self._began) / _SECOND)
-        complete(part, fragments, head, tail, rename_plain(part, fragments))
+        tail = partial(report_tail, part, since.inputs, counters, (ended - self._began) / _SECOND)
+        before = Counter(counters)
+        complete(part, fragments, counters, head, tail, rename_plain(part, fragments))
+        self.failed = dict(Counter(self.failed) + (Counter(counters) - before))
         shutil.rmtree(fragments[0].parent, ignore_errors=True)
         if part.manifest:
             from pipeline.manifest.making import make_manifest

@@ -56,13 +56,16 @@ def check_target(path: Path) -> None:
         raise OutputError(f"{path} is not a plain file", "give the name of a plain file, or of none yet")
 
 
-def create(path: Path) -> int:
-    """A descriptor of a new, empty file. OutputError when the name is taken, were it by a dangling link."""
+def create(path: Path, final: Path | None = None) -> int:
+    """A descriptor of a new, empty file. OutputError when the name is taken, were it by a dangling link.
+
+    ``final``: the name that it will have, and that a user knows.
+    """
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(path, flags, 0o600)
     except OSError as error:
-        raise output_error("create", path, error) from error
+        raise output_error("create", final or path, error) from error
 
 
 def beside(path: Path) -> Path:
@@ -86,7 +89,7 @@ def written(out: Path) -> Iterator[int]:
     """
     check_target(out)
     made = beside(out)
-    descriptor = create(made)
+    descriptor = create(made, out)
     try:
         try:
             yield descriptor

@@ -13,7 +13,7 @@ import os
 import random
 import subprocess
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,17 +50,17 @@ def talks(count: int = 12, *, size: int = 3_000, mss: int = 500) -> list[Packet]
     return in_turns(*made)
 
 
-def check(folder: Path, whole: Path) -> Report:
+def check(folder: Path, whole: Path, beside: Sequence[Path] = ()) -> Report:
     """What a run left in a folder is a part of what an undisturbed one left in ``whole``, and the report says which:
     every stream has its row, every file is as its row says, no other file is there, and no byte is lost unsaid.
 
-    Gives the report.
+    ``beside``: files that stand there for the whole run, if they do. Gives the report.
     """
     report, expected = report_of(folder), report_of(whole)
     truth = {file.id: (file, flow) for file, flow in flows(expected)}
     found = {file.id: (file, flow) for file, flow in flows(report)}
     assert found.keys() == truth.keys()
-    claimed = {REPORT} | {name for name in (LINES,) if (folder / name).exists()}
+    claimed = {REPORT} | {path.name for path in (folder / LINES, *beside) if path.exists()}
     lost = 0
     for number, (file, flow) in found.items():
         lost += _check_stream(folder, whole, file, flow, truth[number], claimed)

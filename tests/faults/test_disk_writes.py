@@ -44,6 +44,33 @@ def lose(
     return touched
 
 
+def test_what_stands_beside_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--flows, --packet-map, --manifest: one that a disk does not take is left out, told, and counted; the report and
+    the streams are complete without it."""
+    capture = write_pcap(tmp_path / "x.pcap", talks(3), nanoseconds=True)
+    words = ("-r", capture, *WORDS, "--packet-map", "--manifest", "--flows")
+    assert run_here(*words, tmp_path / "flows", "-o", tmp_path / "whole").status == 0
+    with failing(monkeypatch, writes := Writes(tmp_path / "none", lambda _: False)):
+        assert run_here(*words, tmp_path / "none.flows", "-o", tmp_path / "none").status == 0
+    touched = set()
+    for n in range(writes.count - 30, writes.count + 1):
+        out, lines = tmp_path / f"out-{n}", tmp_path / f"out-{n}.flows"
+        with failing(monkeypatch, Writes(out, range(n, n + 1).__contains__)):
+            done = run_here(*words, lines, "-o", out)
+        assert "internal error" not in done.err
+        if not (out / "report.xml").exists():
+            assert done.err.count("error: ") == 1, (n, done.err)
+            continue
+        lists = {path: path.exists() for path in (lines, out / "packet-map.tsv", out / "manifest.json")}
+        gone = {path.suffix for path, there in lists.items() if not there}
+        failed = counters(check(out, tmp_path / "whole", beside=[path for path in lists if path.parent == out]))
+        assert failed.get("write_errors", 0) >= len(gone - {".json"}), (n, done.err)
+        assert (done.status == 4) == bool(failed.get("write_errors") or gone), (n, done.err)
+        assert all(f"{path}" in done.err for path, there in lists.items() if not there), (n, done.err)
+        touched |= gone
+    assert touched == {".flows", ".tsv", ".json"}
+
+
 @pytest.mark.parametrize(
     ("number", "more"), crossed([(errno.EIO, ()), (errno.ENOSPC, FOUND)], [errno.ENOSPC, errno.EIO], [(), FOUND])
 )
