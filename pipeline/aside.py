@@ -40,8 +40,9 @@ class Aside:
     def __init__(self, config: Config, spool: Callable[[], U8], tell: Tell) -> None:
         """``tell``: what is told of writes that fail. OutputError: the file cannot be made."""
         assert config.unprocessed is not None
-        self._counters: dict[str, int] = {}
-        self._file = Unprocessed(config.unprocessed, config.unfinished, took=Failures(self._counters, tell).took)
+        self.failed: dict[str, int] = {}
+        """What was counted of writes that failed."""
+        self._file = Unprocessed(config.unprocessed, config.unfinished, took=Failures(self.failed, tell).took)
         self._memory = Memory(config, spool, keep=4)
 
     def write(self, dealt: Dealt, untaken: Iterable[tuple[int, int]]) -> None:
@@ -69,7 +70,7 @@ class Aside:
     def close(self) -> dict[str, int]:
         """All batches are written: the file gets its name. What was counted of writes that failed, if any did."""
         self._file.close()
-        return self._counters | ({UNWRITTEN: self._file.unwritten} if self._counters else {})
+        return self.failed | ({UNWRITTEN: self._file.unwritten} if self.failed else {})
 
 
 def add_packets(

@@ -81,7 +81,7 @@ def capture_stage(
     hand.reads(0, 1)
     keeping = _keeping(config, wires, outbox)
     if config.live is not None:
-        _live(config, capture, outbox, status, senders, releases, send, keeping)
+        _live(config, capture, outbox, status, senders, releases, send, keeping, aside)
     else:
         _offline(capture, spool, releases, send, partial(outbox.waiter.wait, 0) if goes_on(config) else None)
     hand.rest()
@@ -170,14 +170,17 @@ def _keeping(config: Config, wires: Wires, outbox: Outbox) -> Keeping | None:
 
 def _live(
     config: Config, capture: Capture, outbox: Outbox, status: Sender, senders: Sequence[Sender],
-    releases: _Releases, send: Callable[[Dealt], None], keeping: Keeping | None,
+    releases: _Releases, send: Callable[[Dealt], None], keeping: Keeping | None, aside: Aside | None,
 ) -> None:  # fmt: skip
     from pipeline.stages.live import capture_live
     from pipeline.watch.pulse import Pulse, of_capture, to_coordinator
 
     spool = capture.spool
     assert spool is not None
-    facts = partial(of_capture, capture, spool, config.spool_bytes, senders, releases.count)
+    facts = partial(
+        of_capture, capture, spool, config.spool_bytes, senders, releases.count,
+        lambda: releases.lost if aside is None else releases.lost | aside.failed,
+    )  # fmt: skip
     beat = Pulse(facts, to_coordinator(status)).beat
     has_room = partial(releases.has_room, senders)
     capture_live(config, capture, outbox, status, has_room, send, beat, releases.piece, keeping)

@@ -46,6 +46,10 @@ class _Collector:
         yield from _of_packets(status)
         yield _counter("dropped_packets", "Packets that were dropped", "where",
                        {where: amount.total for where, amount in status.dropped.items()})  # fmt: skip
+        yield _counter("lost_with_worker_packets", "Packets that were lost when a worker died",
+                       value=status.lost_with_worker.total)  # fmt: skip
+        yield _counter("limits", "How often a limit was met", "limit",
+                       {name: amount.total for name, amount in status.limits.items()})  # fmt: skip
         yield _counter("streams_finished", "Streams with a row in the report", value=status.streams_finished.total)
         yield _counter("files", "Files that were made", value=status.files.total)
         yield _counter("write_errors", "Writes that failed", value=status.write_errors.total)

@@ -9,7 +9,7 @@ A stage looks at the time between two messages: live, one comes each second at t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeline.transport import Sender
@@ -54,11 +54,13 @@ def to_coordinator(status: Sender) -> Callable[[Facts], None]:
 
 
 def of_capture(
-    capture: Capture, spool: Spool, budget: int, senders: Sequence[Sender], under_way: Callable[[], int]
+    capture: Capture, spool: Spool, budget: int, senders: Sequence[Sender], under_way: Callable[[], int],
+    more: Callable[[], Mapping[str, int]] = dict,
 ) -> Facts:  # fmt: skip
-    """The capture process. ``budget``: the spool's, in bytes; ``under_way``: batches that are not written yet."""
+    """The capture process. ``budget``: the spool's, in bytes; ``under_way``: batches that are not written yet;
+    ``more``: what else is counted there."""
     return {
-        "counters": capture.counters(),
+        "counters": {**capture.counters(), **more()},
         "spool": (spool.in_use * spool.slab_bytes, budget),
         "queued": [sender.messages for sender in senders],
         "open": under_way(),

@@ -35,6 +35,13 @@ MOST_TOP: Final = 10
 """Top talkers in a note, and in the record."""
 
 
+LIMITS: Final = (
+    "connections", "half_open", "ranges", "hole_bytes", "disk", "output", "files",
+    "parts", "head", "decoded", "codings",
+)  # fmt: skip
+"""What has a limit that is counted when it is met; before it stands ``limit.``."""
+
+
 class Amount(NamedTuple):
     """Of something that is counted."""
 
@@ -166,7 +173,19 @@ class Status:
     @property
     def write_errors(self) -> Amount:
         """Writes that failed."""
-        return self._sum("writer", "write_errors")
+        return self._sum("writer", "write_errors") + self._sum("capture", "write_errors")
+
+    @property
+    def lost_with_worker(self) -> Amount:
+        """Packets that workers had not done when they died."""
+        return self._sum("capture", "lost.packets")
+
+    @property
+    def limits(self) -> dict[str, Amount]:
+        """How often each limit was met."""
+        return {
+            name: self._sum("worker", f"limit.{name}") + self._sum("writer", f"limit.{name}") for name in LIMITS
+        }  # fmt: skip
 
     @property
     def top(self) -> list[Talker]:

@@ -106,6 +106,8 @@ def line(status: Status) -> str:
     ]
     if status.write_errors.total:
         parts.append(f"{status.write_errors.total:,} WRITES FAILED")
+    if status.lost_with_worker.total:
+        parts.append(f"{status.lost_with_worker.total:,} packets LOST WITH A WORKER")
     return ", ".join(parts)
 
 
@@ -125,6 +127,8 @@ def _panel_lines(title: str, status: Status) -> Iterator[str]:
     errors = status.write_errors.total
     yield _row("written", status.written, size) + (f"{errors:,} WRITES FAILED" if errors else "")
     yield f"{'spool':<9}{_share(used, limit):>14} of {size(limit)}  {_bar(used, limit)}"
+    if lost := status.lost_with_worker.total:
+        yield f"{'lost':<9}{lost:>14,} PACKETS WITH A WORKER THAT DIED"
     workers = status.workers
     total = sum(worker.rate for worker in workers) or 1.0
     if workers:

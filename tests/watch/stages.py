@@ -28,13 +28,18 @@ def capture(at: float, *, packets: int = 0, size: int = 0, queued: tuple[int, ..
 
 def worker(at: float, *, delivered: int = 0, connections: int = 0, top: Any = ()) -> dict[str, Any]:
     """A worker's."""
-    counters = {"delivered": delivered, "payload_segments": delivered - delivered // 4, "no_payload": delivered // 4}
+    counters = {
+        "delivered": delivered, "payload_segments": delivered - delivered // 4, "no_payload": delivered // 4,
+        "limit.half_open": delivered // 1000,
+    }  # fmt: skip
     return {"at": at, "counters": counters, "open": connections, "top": top}
 
 
 def writer(at: float, *, rows: int = 0, written: int = 0, streams: int = 0, errors: int = 0) -> dict[str, Any]:
     """A writer's."""
-    counters = {"rows": rows, "data_bytes": written, "files": rows + streams, "write_errors": errors}
+    counters = {
+        "rows": rows, "data_bytes": written, "files": rows + streams, "write_errors": errors, "limit.disk": errors,
+    }  # fmt: skip
     return {"at": at, "counters": counters, "open": streams}
 
 

@@ -10,12 +10,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.live.drops import NAMES
 from pipeline.watch.metrics import text
-from pipeline.watch.status import Status
-from tests.watch.stages import BEGUN, busy
+from pipeline.watch.status import LIMITS, Status
+from tests.watch.stages import BEGUN, busy, capture
 
-LABELS = ("stage", "reason", "where", "worker", "process", "version")
+LABELS = ("stage", "reason", "where", "worker", "process", "version", "limit")
 Samples = dict[tuple[str, tuple[str, ...]], float]
-OPERATING = Path(__file__).resolve().parents[2] / "deploy" / "OPERATING.md"
+ROOT = Path(__file__).resolve().parents[2]
+OPERATING = ROOT / "deploy" / "OPERATING.md"
+CODE = (ROOT / "pipeline", ROOT / "workers")
+COUNTER = r'"((?:limit|lost_with_[a-z]+|dropped)\.[a-z_]+|[a-z]+\.un(?:written|printed)|write_errors)"'
 
 
 def samples(status: Status) -> Samples:
@@ -46,10 +49,23 @@ def test_values() -> None:
         ("flowshard_worker_packets_total", ("0",)): 3000,
         ("flowshard_worker_skew_ratio", ()): 1.5,
         ("flowshard_write_errors_total", ()): 1,
+        ("flowshard_lost_with_worker_packets_total", ()): 0,
+        ("flowshard_limits_total", ("half_open",)): 4,
+        ("flowshard_limits_total", ("disk",)): 1,
+        ("flowshard_limits_total", ("files",)): 0,
         ("flowshard_silence_seconds", ("writer-1",)): 2,
         ("flowshard_uptime_seconds", ()): 12,
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_what_the_capture_process_counts_of_others() -> None:
+    """Packets that were lost with a worker, and writes of -w that failed, are known while the run goes on."""
+    facts = capture(BEGUN + 11)
+    facts["counters"] |= {"lost.packets": 17, "write_errors": 2}
+    found = samples(busy().after("capture", facts))
+    assert found["flowshard_lost_with_worker_packets_total", ()] == 17
+    assert found["flowshard_write_errors_total", ()] == 3
 
 
 def test_the_reasons_of_a_stage_add_up() -> None:
@@ -87,3 +103,13 @@ def test_every_place_where_packets_are_dropped_is_watched() -> None:
     places = {labels[0] for name, labels in samples(busy()) if name == "flowshard_dropped_packets_total"}
     told = set(re.findall(r'where="([a-z]+)"', OPERATING.read_text(encoding="utf-8")))
     assert places == told == set(NAMES)
+
+
+def test_operators_are_told_of_every_counter_of_what_goes_wrong() -> None:
+    """What the code counts as lost, limited, dropped or not written is in OPERATING.md; a limit has a metric, too."""
+    source = "".join(path.read_text(encoding="utf-8") for folder in CODE for path in folder.rglob("*.py"))
+    told, counted = OPERATING.read_text(encoding="utf-8"), set(re.findall(COUNTER, source))
+    assert {name for name in counted if f"`{name}`" not in told and f'"{name.partition(".")[2]}"' not in told} == set()
+    limits = {name.partition(".")[2] for name in counted if name.startswith("limit.")}
+    assert limits == set(LIMITS) == set(re.findall(r'limit="([a-z_]+)"', told))
+    assert {"lost_with_worker.packets", "write_errors", "limit.half_open", "limit.disk", "dropped.keep"} <= counted
