@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.report.placing import output_error
+from pipeline.writer.folder import Folder, StoredFile
 from tests import rough
 from tests.build import Conversation, write_pcap
 from tests.explaining import CLIENT, SERVER, made, talk_with, texts, told, verdicts
-from tests.runs import COMMAND, Finished, environment, run_here
+from tests.runs import COMMAND, REPORT, Finished, environment, run_here
 
 # --------------------------------------------------------------------------- words
 
@@ -58,6 +61,54 @@ def test_the_limit_of_a_stream_is_told(tmp_path: Path) -> None:
     out = made(tmp_path, talk_with("filling"), "-C", 100)
     assert verdicts(out, SERVER) == ["new", "beyond"]
     assert "-C kept it short" in texts(out, SERVER)
+
+
+@pytest.mark.parametrize(
+    ("refused", "words", "on_disk"),
+    [
+        (2, "On disk are the first 100 bytes, 100 of them captured: a write failed (ENOSPC): run again", 100),
+        (1, "On disk is nothing of it, and no file: a write failed (ENOSPC): run again where there is room.", 0),
+    ],
+)
+def test_what_a_disk_refused_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int, words: str, on_disk: int
+) -> None:
+    """Of a stream that was cut short, or left out, since a write failed: what is on disk, and why it is not more."""
+    talk, written = Conversation(), []
+
+    def full(folder: Folder, file: StoredFile, pieces: list[bytes], size: int, offset: int) -> None:
+        written.extend([size] if file.name == SERVER else [])
+        if file.name == SERVER and len(written) >= refused:
+            raise output_error("write", file.name, OSError(errno.ENOSPC, "full"))
+        write(folder, file, pieces, size, offset)
+
+    write = Folder.write
+    monkeypatch.setattr(Folder, "write", full)
+    packets = [*talk.open(), *talk.say(1, b"a" * 100), *talk.say(0, b"more"), *talk.say(1, b"b" * 50)]
+    source = write_pcap(tmp_path / "x.pcap", packets, nanoseconds=True)
+    done = run_here("-r", source, "-o", tmp_path / "out", "--workers", 0, "--quiet", "--batch-packets", 5)
+    assert done.status == 4, done.err
+    shown = texts(tmp_path / "out", SERVER)
+    assert "It would be 150 bytes long: 150 were captured, 0 are missing." in shown
+    assert words in shown
+    [stream] = [line for line in told(tmp_path / "out", SERVER) if line["type"] == "stream"]
+    assert (stream["on_disk"], stream["written_on_disk"], stream["disagreements"]) == (on_disk, on_disk, [])
+    assert {"limited", "unwritten"} | ({"absent"} if not on_disk else set()) <= set(stream["completeness"])
+
+
+def test_what_a_limit_left_out_is_told(tmp_path: Path) -> None:
+    """A stream that has no file for --max-files is not said to be a defect of the captures."""
+    shown = texts(made(tmp_path, talk_with(), "--max-files", 1), SERVER)
+    assert "On disk is nothing of it, and no file: --max-output, --keep-free or --max-files" in shown
+
+
+def test_what_a_worker_took_with_it_is_told(tmp_path: Path) -> None:
+    """A stream that ends since its worker died is told as it is on disk; nothing is held against the captures."""
+    out = made(tmp_path, talk_with())
+    report = out / REPORT
+    row = re.compile(rb"(<filename>10\.0\.0\.2.*?completeness=')[^']*", re.DOTALL)
+    report.write_bytes(row.sub(rb"\1open lost", report.read_bytes()).replace(b"payload='100'", b"payload='0'"))
+    assert "On disk are 100 of these bytes: the worker that had it died." in texts(out, SERVER)
 
 
 def test_a_gap_says_why_and_who_had_the_bytes(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def _explain(options: argparse.Namespace) -> None:
     for warning in warnings:
         console.warning(warning, "what follows need not be what the run did")
     config = config_of(found, paths)
-    teller = Teller(found.rows, config.limits, _say, as_json=options.json)
+    teller = Teller(found.rows, config.limits, _say, as_json=options.json, failures=found.failures())
     for line in [] if options.json else heading(found.rows):
         _say(line)
     replay = Replay(config, found.rows[0], teller.hear)
@@ -109,13 +109,18 @@ def _explain(options: argparse.Namespace) -> None:
     if not options.json:
         for line in selection(found.options):
             _say(line)
-    _check(teller.accounts.values(), evicted=evicted)
+    _check(teller.accounts.values(), evicted=evicted, lost="lost_with_worker.packets" in found.counters)
 
 
-def _check(accounts: Iterable[Account], *, evicted: bool) -> None:
-    """Say where what was found now is not what the run found."""
+def _check(accounts: Iterable[Account], *, evicted: bool, lost: bool) -> None:
+    """Say where what was found now is not what the run found. ``lost``: a worker of the run died."""
     for account in accounts:
         name = account.row.filename
+        if account.ending is None and lost:
+            raise CaptureError(
+                f"{name}: this stream is what came of its connection after a worker had died",
+                "its packets are told with the stream of that connection that is 'lost'",
+            )
         if account.ending is None:
             raise CaptureError(f"{name}: its packets are not in these captures", "--read FILE says where the run's are")
         for line in account.disagreements():

@@ -18,12 +18,16 @@ from xml.parsers import expat
 from pipeline.errors import UsageError
 from pipeline.report.rows import CONFLICTS
 from pipeline.report.text import unescape
+from workers.contract import Completeness
 
 _BLOCK: Final = 1 << 20
 _SIMILAR: Final = 3  # names that a mistyped one is answered with
 
 _FLOW: Final = "tcpflow:tcpflow"
 _KEPT: Final = frozenset({"tcpflow:configuration", "tcpflow:input", "tcpflow:summary", "tcpflow:counter"})
+
+SHORT: Final = Completeness.UNWRITTEN | Completeness.ABSENT | Completeness.LOST
+"""What keeps a file short that no replay of the captures can show."""
 
 Attributes = dict[str, str]
 
@@ -49,6 +53,19 @@ class Row:
     conflicts: list[Conflict] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)  # names of further files
 
+    def is_short(self) -> bool:
+        """Whether the disk has less of it than was captured: a write failed, a limit was met, a process died."""
+        return bool(self.flags() & SHORT) or ("limited" in self.words() and not self.count("beyond"))
+
+    def flags(self) -> Completeness:
+        """What keeps it from being whole; words that are not known count for nothing."""
+        words = self.words()
+        return Completeness(sum(flag for flag in Completeness if flag.name and flag.name.lower() in words))
+
+    def words(self) -> frozenset[str]:
+        """The same as the report has it."""
+        return frozenset(self.facts.get("completeness", "").split())
+
     def count(self, name: str) -> int:
         """A number of it; the ones that a row may leave out are 0 then."""
         return whole(self.facts, name, 0)
@@ -64,6 +81,10 @@ class Found:
     counters: dict[str, int]
     command: str
     similar: list[str]  # names in it that are like the one that was asked for, if there are no rows
+
+    def failures(self) -> str:
+        """What the system called the writes of the run that failed."""
+        return ", ".join(sorted(name.partition(".")[2] for name in self.counters if name.startswith("write_errors.")))
 
 
 def whole(facts: Mapping[str, str], name: str, default: int | None = None) -> int:

@@ -28,6 +28,8 @@ _CAUSES: Final = {
     "start": "they lie in front of the first segment that was captured",
 }
 _OTHERWISE: Final = "start"
+_LESS: Final = frozenset({"written", "gap_bytes", "conflict_bytes"})
+"""What the disk has less of when it does not take all."""
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Account:
     """What was gathered of one stream. Offsets are the contract's."""
 
     row: Row
+    failures: str = ""  # what the system called the writes of the run that failed
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     conflicting: int = 0
     bad_checksums: int = 0
@@ -90,13 +93,15 @@ class Account:
         return [hole._replace(offset=hole.offset + shift) for hole in holes(runs, self.origin, end, causes, _OTHERWISE)]
 
     def disagreements(self) -> list[str]:
-        """Where this is not what the report says."""
+        """Where this is not what the report says. Of a stream that the disk has less of it cannot be what is less."""
+        if self.row.flags() & Completeness.LOST:  # what only the worker knew is 0
+            return []
         ours = {**self.counts, "payload": sum(self.counts.values()), "conflict_bytes": self.conflicting,
                 "gap_bytes": sum(hole.size for hole in self.holes()) if self.ending is not None else -1}  # fmt: skip
         return [
             f"{name}: {count:,}, the report says {self.row.count(name):,}"
             for name, count in ours.items()
-            if count != self.row.count(name)
+            if count != self.row.count(name) and not (name in _LESS and self.row.is_short())
         ]
 
     def facts(self) -> dict[str, Any]:
@@ -106,6 +111,7 @@ class Account:
             "stream": self.row.stream, "file": self.row.filename, "size": self.size(), **self.counts,
             "conflicting": self.conflicting, "bad_checksums": self.bad_checksums, "packets": self.packets,
             "missing": [hole._asdict() for hole in self.holes()], "end": self._reason().name.lower(),
+            "on_disk": self.row.size, "written_on_disk": self.row.count("written"),
             "completeness": [flag.name.lower() for flag in self._flags() if flag.name],
         }  # fmt: skip
 
@@ -116,6 +122,8 @@ class Account:
     def _flags(self) -> list[Completeness]:
         assert self.ending is not None
         flags = int(self.ending.closed.flags) | (Completeness.CONFLICTS if self.conflicting else 0)
+        if self.row.is_short():
+            flags |= self.row.flags()
         return [flag for flag in Completeness if flags & flag]
 
     # In sentences
@@ -126,7 +134,11 @@ class Account:
         found = self.holes()
         missing, written = sum(hole.size for hole in found), self.counts["written"]
         files = f", in {1 + len(self.row.parts)} files" if self.row.parts else ""
-        yield f"  It is {self.size():,} bytes long{files}: {written:,} were written, {missing:,} are missing."
+        if self.row.is_short():
+            yield f"  It would be {self.size():,} bytes long: {written:,} were captured, {missing:,} are missing."
+            yield f"  {self._on_disk()}"
+        else:
+            yield f"  It is {self.size():,} bytes long{files}: {written:,} were written, {missing:,} are missing."
         if self.row.base:
             yield f"  It is appended to an earlier connection's stream (-R): it begins at {self.row.base:,}."
         yield f"  {self._captured()}"
@@ -147,6 +159,24 @@ class Account:
             )
         if not flags and not missing and not self.lacking:
             yield "  It is whole: from SYN to end all that was sent is there."
+
+    def _on_disk(self) -> str:
+        """What there is of a stream that is shorter than what was captured, and why."""
+        flags, there = self.row.flags(), self.row.count("written")
+        if flags & Completeness.LOST:
+            return (
+                f"On disk are {there:,} of these bytes: the worker that had it died. What came later of the connection "
+                "is in a stream of its own, or was lost (lost_with_worker)."
+            )
+        if flags & Completeness.UNWRITTEN:
+            kinds = f" ({self.failures})" if self.failures else ""
+            why = f"a write failed{kinds}: run again where there is room"
+        else:
+            why = "--max-output, --keep-free or --max-files left no room for more"
+        if flags & Completeness.ABSENT:
+            return f"On disk is nothing of it, and no file: {why}."
+        first = min(self.row.size - self.row.base, self.size())  # with -R others may stand behind it
+        return f"On disk are the first {first:,} bytes, {there:,} of them captured: {why}."
 
     def _captured(self) -> str:
         payload = sum(self.counts.values())
@@ -192,7 +222,7 @@ class Account:
             yield f"Its FIN stands {self._behind():,} bytes behind its last captured byte: the end is missing."
         elif flag is Completeness.SNAPPED:
             yield f"The snap length cut {self.cut_segments:,} of its segments: capture whole packets (tcpdump -s 0)."
-        elif flag is Completeness.LIMITED:
+        elif flag is Completeness.LIMITED and not self.row.is_short():
             yield "A limit kept it short." if not self.counts["beyond"] else "-C kept it short: run without it for all."
         elif flag is Completeness.CONFLICTS:
             side = self.row.facts.get("conflict_file")

@@ -29,8 +29,11 @@ _FRACTION: Final = 9
 class Teller:
     """Hears all of a replay, says what concerns the wanted streams."""
 
-    def __init__(self, rows: Sequence[Row], limits: Limits, say: Callable[[str], None], *, as_json: bool) -> None:
-        self.accounts = {row.stream: Account(row) for row in rows}
+    def __init__(
+        self, rows: Sequence[Row], limits: Limits, say: Callable[[str], None], *, as_json: bool, failures: str = ""
+    ) -> None:
+        """``failures``: what the system called the writes that failed."""
+        self.accounts = {row.stream: Account(row, failures) for row in rows}
         self._connections = {row.stream >> 1 for row in rows}
         self._differing = {(row.stream, conflict.packet): 0 for row in rows for conflict in row.conflicts}
         for row in rows:
