@@ -46,7 +46,7 @@ _PROMISED_WORDS: Final = 2.0
 """Seconds for the last words of a process that ended by itself: it has said them, but its links may be slow."""
 
 _LAST_WORDS: Final = 0.05
-"""... of one that a signal ended with nothing in hand: it may have been done."""
+"""... of one that a signal ended when it had done all: it may have said so."""
 
 _BEHIND_CAPTURE: Final = 10
 """Niceness of the other stages, live: what they leave waits in the spool, what the capture process leaves is lost."""
@@ -341,7 +341,7 @@ class _Listener:
             self._waiter.wait(1)
         place, patience = self._hands.place(process.name), _PROMISED_WORDS
         if process.code is not None and process.code < 0:
-            patience = _LAST_WORDS if place is None else 0.0
+            patience = _LAST_WORDS if self._hands.may_be_over(process.name) else 0.0
         until = time.monotonic() + patience
         while process.name not in self._said and (left := until - time.monotonic()) > 0:
             self._waiter.wait(int(left * 1000) + 1)

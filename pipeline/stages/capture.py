@@ -89,6 +89,7 @@ def capture_stage(
     releases.wait_for_all()
     _finish(capture, keeping, parts, outbox)
     failed = {} if aside is None else aside.close()
+    hand.over()
     counters, inputs = capture.counters() | releases.lost | failed, [describe(facts) for facts in capture.inputs]
     return {"counters": counters, "inputs": inputs, "done": list(releases.done.items())}
 

@@ -31,6 +31,7 @@ _NOTHING: Final = -2
 _BATCHES: Final = 256
 """Of so many the packets are remembered: more than can be under way."""
 _FIELDS: Final = 3  # of a batch: its number, its first packet, the packet behind its last one
+_OVER: Final = -5
 _NEVER: Final = -3
 _FIRST: Final = -4
 _SLOW: Final = 0.02
@@ -76,6 +77,11 @@ class Hand:
         """It has nothing in hand."""
         if self._words is not None:
             self._words[self._slot] = _NOTHING
+
+    def over(self) -> None:
+        """It has done all there was; what is left is to say so."""
+        if self._words is not None:
+            self._words[self._slot] = _OVER
 
     def reads(self, batch: int, first: int) -> None:
         """It is about to read this batch, from that packet on."""
@@ -130,12 +136,20 @@ class Hands:
 
     def place(self, name: str) -> Place | None:
         """Where a process was; None: it had nothing in hand."""
-        slot = self._slots.get(first_of(name, self._workers)[0])
-        batch = _NOTHING if slot is None else self._words[slot]
-        if batch == _NOTHING:
+        batch = self._word(name)
+        if batch in {_NOTHING, _OVER}:
             return None
         known, first, beyond = self._words[batch % _BATCHES * _FIELDS :][:_FIELDS]
         return Place(name, batch, first, beyond) if known == batch else Place(name, batch, 0, 0)
+
+    def may_be_over(self, name: str) -> bool:
+        """Whether a process that died may have done all there was, and its last words are on their way."""
+        return self._word(name) == _OVER
+
+    def _word(self, name: str) -> int:
+        """Of one that never has batches in hand: that it is over."""
+        slot = self._slots.get(first_of(name, self._workers)[0])
+        return _OVER if slot is None else self._words[slot]
 
     def close(self) -> None:
         """Nobody asks any more."""

@@ -58,7 +58,7 @@ def worker_stage(
     writers.tell(Note("end", {}))
     parts.over()
     outbox.drain()
-    hand.rest()
+    hand.over()
     return {"counters": reassembler.totals() | writers.lost}
 
 

@@ -102,7 +102,7 @@ def _finish(writer: Writer, parts: Teller, outbox: Outbox, hand: Hand) -> None:
     writer.finish()
     parts.over()
     outbox.drain()
-    hand.rest()
+    hand.over()
 
 
 def _released(batch: int, worker: int, untaken: list[tuple[int, int]]) -> list[Frame]:
