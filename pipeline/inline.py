@@ -72,7 +72,7 @@ def _run(
     worker, usage, tell = _worker(config), _usage(config), Seldom()
     writer = _writer(config, fragment, Memory(config, spool.view, keep=1), usage, tell)
     aside = _aside(config, spool, tell)
-    binder = _rotate(config, fragment, capture, worker, writer, usage, rotating)
+    binder = _rotate(config, fragment, capture, worker, writer, usage, rotating, tell)
     beat = None if sensor is None else _heartbeat(sensor, capture, worker, writer, spool, config.spool_bytes)
     if config.live is not None:
         _begin_live(config, capture, progress)
@@ -127,7 +127,7 @@ def _lookout(config: Config, source: LiveInput) -> Callable[[], None]:
 
 def _rotate(
     config: Config, fragment: Path, capture: Capture, worker: Reassembler, writer: Writer, usage: Usage | None,
-    rotating: Callable[[Callable[[], None]], None],
+    rotating: Callable[[Callable[[], None]], None], tell: Tell,
 ) -> Binder | None:  # fmt: skip
     """At each cut all stages leave the part, and it is bound; None: the output has no parts."""
     if config.rotation is None:
@@ -135,10 +135,12 @@ def _rotate(
     from pipeline.parts.binding import Binder
     from pipeline.parts.cutting import Cut, Cuts
 
-    capture.cuts = Cuts(config.rotation, config.part)
+    capture.cuts = Cuts(config.rotation, config.part, config.output)
     binder = Binder(config, [fragment], ["capture", "worker", "writer"], time.time_ns(), usage)
 
     def turn(cut: Cut) -> None:
+        if cut.taken:
+            tell(*cut.told)
         writer.apply(worker.cut())
         writer.turn(cut.next)
         binder.take(cut.folder, "capture", {"counters": cut.counters, "inputs": cut.inputs, **cut.facts})

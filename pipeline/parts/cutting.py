@@ -2,13 +2,15 @@
 
 Knows: how old the part is, how much was captured in it. Does not know: packets' contents, who is told.
 Invariant: a size cuts in front of the first packet behind the one that reaches it, so where it cuts depends on the
-input alone; a part that a size ends has at least one packet.
+input alone; a part that a size ends has at least one packet. A part has a name that nothing had.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from workers.contract import U32
 
 _NO_LIMIT: Final = 1 << 62
+_TAKEN: Final = 10_000
+"""Names of parts that are tried: whoever plants more of them has the run end, in one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,12 @@ class Cut:
     at: int  # ns since 1970-01-01
     counters: dict[str, int]  # of the capture process, up to here
     inputs: list[dict[str, Any]]  # facts of the inputs, up to here
+    taken: str = ""  # a name that the next one does not have, since something else has it
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """What to say of the name that was taken, and a hint."""
+        return f"{self.taken} is taken by something of somebody else's", "parts have higher numbers because of that"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -41,9 +51,10 @@ class Cut:
 class Cuts:
     """Follows the parts of a run."""
 
-    def __init__(self, rotation: Rotation, folder: str) -> None:
-        """``folder``: of the first part."""
+    def __init__(self, rotation: Rotation, folder: str, output: Path) -> None:
+        """``folder``: of the first part, which lies in ``output``."""
         self.folder = folder
+        self._output = output
         self._rotation = rotation
         self._asked = False
         self._left = 0
@@ -76,9 +87,14 @@ class Cuts:
         return count
 
     def next(self, counters: dict[str, int], inputs: list[dict[str, Any]]) -> Cut:
-        """End the part, begin the next."""
-        now = time.time_ns()
-        cut = Cut(self.folder, part_name(number_of(self.folder) + 1, now), now, counters, inputs)
+        """End the part, begin the next, in a folder whose name nothing has."""
+        now, number = time.time_ns(), number_of(self.folder) + 1
+        name = first = part_name(number, now)
+        for more in range(1, _TAKEN):
+            if not os.path.lexists(self._output / name):
+                break
+            name = part_name(number + more, now)
+        cut = Cut(self.folder, name, now, counters, inputs, "" if name == first else first)
         self.folder = cut.next
         self._start()
         return cut

@@ -28,7 +28,7 @@ from pipeline.stages.pace import Pace
 from pipeline.stages.process import CUT, Outbox, targets
 from pipeline.stages.writer import ALL, BURIED
 from pipeline.transport import Receiver, Sender, Wires
-from workers.wire import Note, encode_note, encode_packets
+from workers.wire import Frame, Note, encode_note, encode_packets
 
 if TYPE_CHECKING:
     from pipeline.aside import Aside
@@ -66,7 +66,7 @@ def capture_stage(
         signal.signal(STOP, lambda *_: capture.stop())
     parts = Teller(config, "capture", wires, outbox)
     if config.rotation is not None:
-        _rotate(config, capture, senders, parts, outbox)
+        _rotate(config, capture, senders, parts, outbox, status)
 
     def send(dealt: Dealt) -> None:
         hand.name(dealt.number, dealt.first_packet, capture.packets + 1)
@@ -152,8 +152,7 @@ def _lose(
         from pipeline.recovery.saving import save_open
 
         view = nothing_spooled if spool is None else spool.view
-        message, hint = save_open(config, loss.place, view, releases.dealt())
-        status.send(encode_note(Note("remark", {"message": message, "hint": hint})))
+        status.send(_remark(*save_open(config, loss.place, view, releases.dealt())))
     if (n := number_of(loss.name, "worker")) is not None:
         workers.lose(n, loss.heir)
         releases.worker_lost(n, loss.heir)
@@ -187,14 +186,18 @@ def _live(
     capture_live(config, capture, outbox, status, has_room, send, beat, releases.piece, keeping)
 
 
-def _rotate(config: Config, capture: Capture, senders: Sequence[Sender], parts: Teller, outbox: Outbox) -> None:
+def _rotate(
+    config: Config, capture: Capture, senders: Sequence[Sender], parts: Teller, outbox: Outbox, status: Sender
+) -> None:
     """Parts end when they should, and a marker says so to all behind."""
     from pipeline.parts.cutting import Cut, Cuts
 
     assert config.rotation is not None
-    cuts = capture.cuts = Cuts(config.rotation, config.part)
+    cuts = capture.cuts = Cuts(config.rotation, config.part, config.output)
 
     def mark(cut: Cut) -> None:
+        if cut.taken:
+            outbox.put(status, _remark(*cut.told))
         for sender in senders:
             outbox.put(sender, encode_note(Note(CUT, cut.facts)))
         parts.left(cut.folder, {"counters": cut.counters, "inputs": cut.inputs, **cut.facts})
@@ -209,9 +212,14 @@ def _aside(config: Config, spool: Spool | None, status: Sender) -> Aside | None:
     from pipeline.aside import Aside
 
     def tell(message: str, hint: str) -> None:  # it is told in the midst of a release: nothing is waited for
-        status.send(encode_note(Note("remark", {"message": message, "hint": hint})))
+        status.send(_remark(message, hint))
 
     return Aside(config, nothing_spooled if spool is None else spool.view, tell)
+
+
+def _remark(message: str, hint: str) -> list[Frame]:
+    """For whoever watches the run."""
+    return encode_note(Note("remark", {"message": message, "hint": hint}))
 
 
 @dataclass(slots=True)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.build import write_pcap
+from pipeline.destinations import LISTS
+from pipeline.parts.cutting import Cut, Cuts
+from pipeline.parts.folders import number_of, part_name
+from pipeline.stages.inhand import FAULT
+from tests.build import pcap_bytes, write_pcap
 from tests.faults.disks import talks
-from tests.forms import crossed
+from tests.forms import beside, crossed
+from tests.live.test_kept import RUN, Source, keeper
+from tests.parts.days import PART_BYTES, traffic
 from tests.runs import REPORT, counters, report_of, run_apart, run_here
 
 FOUND = ("-a", "-e", "http", "--packet-map", "-md5")
+KINDS = pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe"])
 
 
 def plant(path: Path, kind: str, victim: Path) -> None:
@@ -65,8 +74,8 @@ def test_planted_at_every_name(tmp_path: Path, kind: str, workers: int) -> None:
     assert sorted(digests) == sorted(sorted(file.hashes.items()) for file in undisturbed.files)
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe"])
-@pytest.mark.parametrize("name", [REPORT, "objects.jsonl", "packet-map.tsv", "flowshard.incomplete", "flowshard.run"])
+@KINDS
+@pytest.mark.parametrize("name", [REPORT, *LISTS, "flowshard.incomplete", "flowshard.run"])
 def test_planted_at_fixed_names(tmp_path: Path, name: str, kind: str) -> None:
     """What stands at a name that nobody chooses stops the run before anything is written, with or without
     --overwrite, unless it is a plain file that --overwrite may replace."""
@@ -74,7 +83,88 @@ def test_planted_at_fixed_names(tmp_path: Path, name: str, kind: str) -> None:
     victim, out = tmp_path / "victim", tmp_path / "out"
     victim.write_bytes(b"mine")
     plant(out / name, kind, victim)
-    assert run_here("-r", capture, "-o", out, "--workers", 0, *FOUND).status in {2, 4}
-    run_here("-r", capture, "-o", out, "--workers", 0, "--overwrite", *FOUND)
+    words = ("-r", capture, "-o", out, "--workers", 0, "--manifest", *FOUND)
+    assert run_here(*words).status in {2, 4}
+    run_here(*words, "--overwrite")
     assert victim.read_bytes() == b"mine"
     assert not victim.with_name("nowhere").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "folder", "link to a folder"])
+def test_planted_at_the_names_of_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """At the names that the next parts of a run would have, while it is under way: they get others, and it says so."""
+    victim, out, pipe = tmp_path / "victim", tmp_path / "out", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if kind == "link to a folder":
+        victim.mkdir()
+    else:
+        victim.write_bytes(b"mine")
+    planted: list[Path] = []
+    true_next = Cuts.next
+
+    def next_part(cuts: Cuts, *facts: Any) -> Cut:
+        for seconds in (0, 1):  # what it will be, unless this takes longer
+            path = out / part_name(number_of(cuts.folder) + 1, time.time_ns() + seconds * 10**9)
+            if kind == "folder":
+                plant(path / REPORT, "link", victim)
+            else:
+                plant(path, kind.partition(" to")[0], victim)
+            planted.append(path)
+        return true_next(cuts, *facts)
+
+    monkeypatch.setattr(Cuts, "next", next_part)
+    with beside(lambda: pipe.write_bytes(pcap_bytes(traffic(), nanoseconds=True))):
+        done = run_here("-r", pipe, "-o", out, "--rotate", PART_BYTES, "--workers", 0, "--manifest")
+    assert done.status == 0, done.err
+    assert done.err.count("is taken by something of somebody else's") == 1
+    if kind == "link to a folder":
+        assert list(victim.iterdir()) == []
+    else:
+        assert victim.read_bytes() == b"mine"
+    assert not victim.with_name("nowhere").exists()
+    ours = [path for path in out.iterdir() if path not in planted]
+    assert len(ours) == 1 + len(planted) // 2 > 3
+    assert all((path / REPORT).is_file() and (path / "manifest.json").is_file() for path in ours)
+    assert kind != "folder" or all([*path.iterdir()] == [path / REPORT] for path in planted)
+
+
+@KINDS
+def test_planted_where_packets_are_kept(tmp_path: Path, kind: str) -> None:
+    """At the name of the next file of --keep-packets: it is not written to, and the packets go into a later file."""
+    victim, folder, source = tmp_path / "victim", tmp_path / "kept", Source()
+    victim.write_bytes(b"mine")
+    name = folder / f"{RUN}{0:015}.pcapng"
+    plant(name, kind, victim)
+    inode = os.lstat(name).st_ino
+    files = keeper(folder)
+    assert files.add(*source.batch([100, 200]), lambda: False) == 0
+    assert files.problem is not None
+    assert str(name) in files.problem.message
+    files._retry = 0.0  # a second later
+    assert files.add(*source.batch([300]), lambda: False) == 1
+    files.close()
+    assert (victim.read_bytes(), os.lstat(name).st_ino) == (b"mine", inode)
+    assert not victim.with_name("nowhere").exists()
+    assert len([path for path in folder.iterdir() if path != name]) == 1
+    assert (files.counters["kept"], files.counters["write_errors.EEXIST"]) == (1, 1)
+
+
+@KINDS
+@pytest.mark.parametrize("at", ["file", "folder"])
+def test_planted_where_a_crash_is_saved(tmp_path: Path, kind: str, at: str) -> None:
+    """At the name of what --save-crash keeps: it gets another one. At that of its folder: the run is refused."""
+    victim, saved = tmp_path / "victim", tmp_path / "crashes"
+    victim.write_bytes(b"mine")
+    capture = write_pcap(tmp_path / "x.pcap", talks(), nanoseconds=True)
+    name = "crash-worker-0-packet-1"
+    plant(saved / f"{name}.pcapng" if at == "file" else saved, kind, victim)
+    words = ("-r", capture, "-o", tmp_path / "out", "--workers", 1, "--save-crash", saved)
+    done = run_apart(*words, env={FAULT: "worker-0@0"})
+    assert victim.read_bytes() == b"mine"
+    assert not victim.with_name("nowhere").exists()
+    if at == "file":
+        assert done.status == 0, done.err
+        assert (saved / f"{name}-2.pcapng").is_file()
+    else:
+        assert (done.status, "is not a folder" in done.err) == (2, True), done.err
+        assert not (tmp_path / "out").exists()
