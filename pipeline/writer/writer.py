@@ -181,7 +181,10 @@ class Writer:
                 self._beside.map.shift(stream.number, stream.base - stream.origin)
         self._enter(part)
         fragment = self._path.parent.parent / part / self._path.name
-        fragment.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            fragment.parent.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise output_error("create", fragment.parent, error) from error
         self._fragment.turn(fragment)
         self._beside.turn(fragment)
 
@@ -194,8 +197,8 @@ class Writer:
             self._room.part = number_of(part)
         try:
             mark(folder, None if flows is None else flows.name)
-        except OSError as error:
-            raise output_error("write to", self.folder.path / part, error) from error
+        except OSError as error:  # without it the folder is not taken for ours, and stays when others are removed
+            self.folder.failures.took(output_error("write to", self.folder.path / part, error))
 
     def finish(self) -> None:
         """Every stream is closed, or buried with its worker: make the fragment final."""
