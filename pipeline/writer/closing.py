@@ -116,7 +116,7 @@ def close_single(
     (number, _, _, size, written, seen, overlap, beyond, outside, not_data, refused, first, last, packets,
      length, clipped, disorder, flags, reason) = row  # fmt: skip
     ends, _, macs, file, _, digest = single
-    flags |= _finish(file, last, folder)
+    flags |= finish(file, last, folder)
     counters["files"] += 1
     counters["run_bytes"] += size
     mac_src, mac_dst = (macs[6:].hex(":"), macs[:6].hex(":")) if macs else (None, None)
