@@ -8,6 +8,7 @@
     overlaps          where later bytes differ; comparing: with what is on disk
     failures          what the disk refuses: counted, told now and then
     spans             which input each stretch of a stream came from
+    rebasing          a stream's start moves down
     closing           a stream's end: files complete, hash, record
     besides           what is made beside them, if it is wanted
     appended          files that several connections share (-R)

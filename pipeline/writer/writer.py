@@ -23,12 +23,13 @@ from pipeline.report.placing import output_error
 from pipeline.report.reserve import reserve
 from pipeline.report.rows import Run, StreamRecord, format_rows
 from pipeline.writer.beside import Beside
-from pipeline.writer.closing import capped, close_single, close_stream, hash_up_to, is_doubtful, new_counters, read_all
+from pipeline.writer.closing import capped, close_single, close_stream, hash_up_to, is_doubtful, new_counters
 from pipeline.writer.comparing import Comparing
 from pipeline.writer.failures import Failures, Tell
 from pipeline.writer.folder import Folder
 from pipeline.writer.names import Names, endpoints, provisional
 from pipeline.writer.payload import Payload, pieces
+from pipeline.writer.rebasing import rebase
 from pipeline.writer.spans import note_span
 from pipeline.writer.stream import Stream
 from pipeline.writer.streams import Streams, are_simple
@@ -134,7 +135,9 @@ class Writer:
             self._open(opened, payload)
         if events.rebases is not None:
             for number, _, origin in _rows(events.rebases):
-                self._rebase(self._streams[number], origin)
+                if self.analyses is not None:
+                    self.analyses.moved(number)
+                rebase(self._streams[number], origin, self.folder, self._fail)
         if events.parts is not None:
             for number, _, offset in _rows(events.parts):
                 self._streams[number].begin_part(offset)
@@ -299,26 +302,6 @@ class Writer:
     def _changed(self, number: int) -> None:
         if self.analyses is not None:
             self.analyses.changed(number)
-
-    def _rebase(self, stream: Stream, origin: int) -> None:
-        """What its first file holds of it moves up; it is no more than a reorder window's worth."""
-        if self.analyses is not None:
-            self.analyses.moved(stream.number)
-        shift = stream.move_origin(origin)
-        start, file = stream.home()
-        begin = origin - start  # what lies below is of streams before this one
-        try:
-            if file.made:
-                held = b"".join(read_all(file, self.folder, begin))
-                self.folder.cut(file, begin)
-                self.folder.write(file, [held], len(held), begin + shift)
-        except OutputError as error:
-            self._fail(stream, origin + shift, error)
-        for start, part in reversed(stream.own_parts()):  # names say offsets; the last moves out of the way first
-            try:
-                self.folder.rename(part, stream.part_name(start))
-            except OutputError as error:
-                self.folder.failures.took(error)
 
     # The end of a stream
 
