@@ -106,6 +106,10 @@ class Flows:
             marked = [mine[2] or other[2] for mine, other in zip(out, back, strict=True)]
             self._fragment.add(part.stream.tolist(), _lines(part, out, back), marked if any(marked) else None)
 
+    def checkpoint(self) -> list[int] | None:
+        """As of the fragment."""
+        return self._fragment.checkpoint()
+
     def turn(self, path: Path) -> None:
         """Makes the fragment final and begins another one. OutputError when that fails."""
         self._fragment.turn(path)

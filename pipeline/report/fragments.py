@@ -13,6 +13,7 @@ VOID says that all of the stream's derived rows in front of it do not count.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.report.placing import output_error, place, remove
 from pipeline.report.reserve import ahead, make
@@ -173,6 +175,13 @@ class FragmentWriter:
             self._columns[name].append(value)
         self._waiting += INDEX.itemsize  # many of them are written, too
 
+    def checkpoint(self) -> list[int] | None:
+        """Writes what waits. The bytes of rows and the entries of the index that are on disk; None: the disk does not
+        take them now. OutputError as of ``add``."""
+        self._make_rows()
+        self._flush()
+        return None if self.behind else [self._end, self._backlogs[1].end_of_written // INDEX.itemsize]
+
     def turn(self, path: Path) -> None:
         """Closes the fragment and begins another one. OutputError."""
         self.close()
@@ -244,6 +253,37 @@ class FragmentWriter:
             os.close(self._open.pop())
 
 
+def finish_for(fragment: Path, rows: int, entries: int) -> None:
+    """Makes the fragment of a process that is dead final, up to what its ``checkpoint`` gave. OutputError."""
+    files = zip(files_made(fragment), (fragment, index_path(fragment)), (rows, entries * INDEX.itemsize), strict=True)
+    for made, final, size in files:
+        try:
+            if os.stat(made, follow_symlinks=False).st_size < size:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            os.truncate(made, size)
+        except OSError as error:
+            raise output_error("read", made, error) from error
+        place(made, final)
+
+
+def leave_out(fragment: Path, streams: NDArray[np.uint64]) -> bool:
+    """Makes void, in a fragment that is final, the derived rows of these streams; whether there are any.
+
+    OutputError.
+    """
+    try:
+        with index_path(fragment).open("r+b") as file:
+            table = np.frombuffer(file.read(), INDEX)
+            found = np.unique(table["stream"][np.isin(table["stream"], streams) & (table["serial"] > 0)])
+            entries = np.zeros(len(found), INDEX)
+            entries["stream"], entries["serial"] = found, VOID
+            entries["offset"] = table["offset"][-1] + table["length"][-1] if len(table) else 0
+            file.write(entries.tobytes())
+    except OSError as error:
+        raise output_error("write", fragment, error) from error
+    return bool(len(found))
+
+
 class _Backlog:
     """The end of a file that only grows: what could not be written yet, and space ahead."""
 
@@ -262,6 +302,11 @@ class _Backlog:
             least = wanted - self._taken
             self._taken += ahead(self._descriptor, self._taken, max(least, _AHEAD), least)
             self._next = wanted + _AGAIN
+
+    @property
+    def end_of_written(self) -> int:
+        """Bytes that are written."""
+        return self._end
 
     @property
     def waits(self) -> bool:

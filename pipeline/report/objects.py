@@ -53,6 +53,10 @@ class ObjectLines:
         """The connection's objects that were added so far do not count; they are told anew."""
         self._fragment.void(connection)
 
+    def checkpoint(self) -> list[int] | None:
+        """As of the fragment."""
+        return self._fragment.checkpoint()
+
     def turn(self, fragment: Path) -> None:
         """Makes the fragment final and begins another one, beside ``fragment``. OutputError when that fails."""
         self._fragment.turn(objects_fragment(fragment))

@@ -5,6 +5,7 @@
     streams           those that are open; most are written in one piece, and are kept as less
     payload           the bytes of a batch, gathered from where they were captured
     orphans           streams whose worker died: what is known of them without it
+    notes             what this writer has open and on disk, for whoever outlives it
     overlaps          where later bytes differ; comparing: with what is on disk
     failures          what the disk refuses: counted, told now and then
     spans             which input each stretch of a stream came from

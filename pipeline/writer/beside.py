@@ -85,6 +85,17 @@ class Beside:
         elif name == "objects" and self.objects is not None:
             self.objects.turn(fragment)
 
+    def checkpoint(self) -> dict[str, list[int] | None]:
+        """Of each that has lines by connection how far it is on disk, as of FragmentWriter. OutputError: the run is to
+        end of it."""
+        ends = {}
+        for name in _NAMES:
+            each = getattr(self, name)
+            if each is not None and name != "map":
+                with self.tried(name):
+                    ends[name] = each.checkpoint()
+        return ends
+
     def close(self) -> None:
         """These are final. OutputError: the run is to end of it."""
         for name in _NAMES:

@@ -18,7 +18,7 @@ import os
 import resource
 import stat
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -72,6 +72,8 @@ class Folder:
         """Are told of what goes wrong and need not end the run."""
         self.is_behind: Callable[[], bool] = bool
         """Whether there is no room for the rows of what was written."""
+        self.made: Callable[[int, int, int], None] | None = None
+        """Is told of each file that was made: its stream, device and inode."""
         self.part = ""
         """The folder in it that files are made in, and complete ones moved to (--rotate)."""
         self._open: OrderedDict[StoredFile, None] = OrderedDict()  # the one opened first is the first to close
@@ -141,6 +143,21 @@ class Folder:
                 file.descriptor = os.open(last + suffix, _NEW, 0o600, dir_fd=parent)
                 self._tree.tell(wanted, file.name)
         file.made = True
+        if self.made is not None:
+            self.made(file.stream, *_identity(os.fstat(file.descriptor)))
+
+    def adopt(self, file: StoredFile, ours: Collection[tuple[int, int]]) -> bool:
+        """Take for ours the file of that name, or the one with its stream's suffix, which another process made. False:
+        neither is there with a device and an inode of ``ours``."""
+        plain, file.made = file.name, True
+        for name in (plain, plain + provisional(file.stream)):
+            file.name = name
+            with suppress(OutputError):
+                if _identity(os.fstat(self.descriptor(file))) in ours:
+                    return True
+                self._shut(file)
+        file.name, file.made = plain, False
+        return False
 
     def _reopen(self, file: StoredFile, parent: int, last: str) -> None:
         descriptor = os.open(last, _AGAIN, dir_fd=parent)

@@ -14,18 +14,22 @@ the highest number that was given before it: a connection that goes on, or a lat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from pipeline.report.rows import Run
+from pipeline.writer.notes import Counts
 from workers.contract import INPUT_SHIFT, OFFSET_MASK, Closed, CloseReason, Completeness, Data, EventBatch, Opened
 from workers.events import dtypes
 
 _TYPES: Final = dtypes(Closed)
 
 
-class _Known:
+class Orphan:
+    """What is known of a stream."""
+
     __slots__ = ("first", "last", "midstream", "origin", "packets", "shard", "spans")
 
     def __init__(self, shard: int, time: int, midstream: int) -> None:
@@ -40,12 +44,12 @@ class _Known:
 class Orphans:
     """Notes on all open streams of a writer."""
 
-    def __init__(self, workers: int) -> None:
-        """``workers``: how many there are at a time; worker n's place is taken by worker n + workers."""
+    def __init__(self, workers: int, counts: Counts | None = None) -> None:
+        """``workers``: how many there are at a time; worker n's place is taken by worker n + workers. ``counts``: where
+        it is kept what was counted; None: here."""
         self._workers = workers
-        self._known: dict[int, _Known] = {}
-        self._next = [0] * workers  # in each worker's place, behind the highest counter
-        self._base = dict.fromkeys(range(workers), 0)  # of each worker: what is added to its counters
+        self._known: dict[int, Orphan] = {}
+        self._counts = Counts.new(workers) if counts is None else counts
 
     def distinct(self, events: EventBatch, worker: int) -> EventBatch:
         """The events of a worker with counters that no worker in its place has given before."""
@@ -53,11 +57,15 @@ class Orphans:
         if opened is None or not len(opened.counter):
             return events
         place = worker % self._workers
-        base = self._base.setdefault(worker, self._next[place])
+        counts = self._counts
+        if counts.owner[place] != worker:
+            counts.base[place] = counts.next[place]
+            counts.owner[place] = worker
+        base = counts.base[place]
         if base:
             opened = opened._replace(counter=opened.counter + np.uint32(base))
             events = events._replace(opened=opened)
-        self._next[place] = max(self._next[place], int(opened.counter.max()) + 1)
+        counts.next[place] = max(counts.next[place], int(opened.counter.max()) + 1)
         return events
 
     def note(self, events: EventBatch) -> None:
@@ -76,7 +84,7 @@ class Orphans:
     def _opened(self, opened: Opened) -> None:
         columns = (opened.stream, opened.shard, opened.time, opened.midstream)
         for stream, *facts in zip(*(column.tolist() for column in columns), strict=True):
-            self._known[stream] = _Known(*facts)
+            self._known[stream] = Orphan(*facts)
 
     def _data(self, data: Data) -> None:
         stream, offset, size = data.stream, data.offset, data.size.astype(np.int64)
@@ -98,27 +106,30 @@ class Orphans:
 
     def close_all(self, worker: int) -> tuple[Closed, dict[int, list[Run]]] | None:
         """What there is to say of the streams that a worker left, and their runs; None: it left none."""
-        self._base.pop(worker, None)
         place = worker % self._workers
         left = sorted(stream for stream, known in self._known.items() if known.shard % self._workers == place)
         if not left:
             return None
-        rows = []
-        runs = {}
-        for stream in left:
-            known = self._known.pop(stream)
-            runs[stream] = _runs(known.spans)
-            end = max((high for _, high, _ in known.spans), default=known.origin)
-            written = sum(run[1] for run in runs[stream])
-            flags = Completeness.LOST | Completeness.OPEN
-            flags |= Completeness.MIDSTREAM if known.midstream else 0
-            flags |= Completeness.GAPS if written < end - known.origin else 0
-            rows.append((
-                stream, known.shard, known.origin, end, written, written, 0, 0, 0, 0, 0, known.first, known.last,
-                known.packets, 0, 0, 0, int(flags), int(CloseReason.INPUT_END),
-            ))  # fmt: skip
-        columns = zip(zip(*rows, strict=True), _TYPES.values(), strict=True)
-        return Closed(*(np.array(values, kind) for values, kind in columns)), runs
+        return closed({stream: self._known.pop(stream) for stream in left})
+
+
+def closed(left: Mapping[int, Orphan]) -> tuple[Closed, dict[int, list[Run]]]:
+    """What there is to say of streams, one or more, and their runs."""
+    rows = []
+    runs = {}
+    for stream, known in left.items():
+        runs[stream] = _runs(known.spans)
+        end = max((high for _, high, _ in known.spans), default=known.origin)
+        written = sum(run[1] for run in runs[stream])
+        flags = Completeness.LOST | Completeness.OPEN
+        flags |= Completeness.MIDSTREAM if known.midstream else 0
+        flags |= Completeness.GAPS if written < end - known.origin else 0
+        rows.append((
+            stream, known.shard, known.origin, end, written, written, 0, 0, 0, 0, 0, known.first, known.last,
+            known.packets, 0, 0, 0, int(flags), int(CloseReason.INPUT_END),
+        ))  # fmt: skip
+    columns = zip(zip(*rows, strict=True), _TYPES.values(), strict=True)
+    return Closed(*(np.array(values, kind) for values, kind in columns)), runs
 
 
 def _runs(spans: list[tuple[int, int, int]]) -> list[Run]:

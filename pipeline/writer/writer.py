@@ -8,7 +8,7 @@ what lies on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pipeline.writer.analysis.analyses import Analyses
     from pipeline.writer.analysis.hosting import HostFor
     from pipeline.writer.appended import Appended
+    from pipeline.writer.notes import Counts
     from pipeline.writer.orphans import Orphans
 
 _ROWS: Final = 4096  # rows formatted together
@@ -107,21 +108,36 @@ class Writer:
         if self._orphans is not None:
             self._orphans.note(events)
 
-    def note_orphans(self) -> None:
+    def note_orphans(self, counts: Counts | None = None) -> None:
         """Be ready to close the streams of a worker that dies. To be called before any event."""
         from pipeline.writer.orphans import Orphans
 
-        self._orphans = Orphans(self._config.workers)
+        self._orphans = Orphans(self._config.workers, counts)
 
     def distinct(self, events: EventBatch, worker: int) -> EventBatch:
         """A worker's events with which its streams have names that nobody's had who had its place before."""
         return events if self._orphans is None else self._orphans.distinct(events, worker)
 
-    def bury(self, worker: int) -> None:
-        """It is dead, and all that it had said is applied: its streams end here."""
+    def bury(self, worker: int, before: Callable[[Closed], None] = lambda _: None) -> None:
+        """It is dead, and all that it had said is applied: its streams end here. ``before`` is told which."""
         if self._orphans is not None and (left := self._orphans.close_all(worker)) is not None:
+            before(left[0])
             self._runs.update(left[1])
             self._close(left[0])
+
+    def checkpoint(self) -> dict[str, list[int]] | None:
+        """Write the rows of all streams that were closed. Of each fragment what is on disk of it (report/fragments.py),
+        that of the rows under ""; None: not all is. OutputError."""
+        self._say_rows()
+        ends = {"": self._fragment.checkpoint(), **self._beside.checkpoint()}
+        whole = {name: end for name, end in ends.items() if end is not None}
+        return whole if len(whole) == len(ends) else None
+
+    def close_left(self, streams: Iterable[Stream], closed: Closed, runs: Mapping[int, list[Run]]) -> None:
+        """Close streams that another writer wrote, who is dead."""
+        self._streams |= {stream.number: stream for stream in streams}
+        self._runs |= runs
+        self._close(closed)
 
     def _take_in(self, events: EventBatch) -> Payload | None:
         """Streams that begin, and new bytes."""
