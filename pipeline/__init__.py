@@ -33,12 +33,13 @@ Where things are, in the order in which the data takes them:
     remarks.py     what an analyst is told beside the result: why nothing came out, what to try
     output.py      where output goes, before and after a run: checked, marked, cleared of an earlier run
     traces.py      what an earlier run left there; tree.py: files in folders below, no link followed
-    coordinator.py the stages as processes: started, listened to, ended
+    coordinator.py the stages as processes: listened to, replaced, ended
+    starting.py    which processes there are, what each may write to; all of them started
     inline.py      the stages in one process, with the same output
     stages/        each stage as a process: receive, handle, send; in step where the order of batches counts
     supervise.py   forks, exit codes, signals
-    recovery/      when a process dies: the run begins anew, or a worker is replaced, within bounds; what it had in hand
-                   is kept
+    recovery/      when a process dies: the run begins anew, or a worker or a writer is replaced, within bounds; what a
+                   writer left is made good, what it had in hand is kept
     runfolder.py   where sockets lie; what a run that was killed left of that is removed by the next one
     privileges.py  who a live run is once its interfaces are open; sealing.py: what the kernel holds processes to
     transport.py   sockets, credit; the only module that knows ZeroMQ
@@ -81,9 +82,10 @@ Decisions that are not obvious from one file:
 - Addresses take the place of slab numbers: with these a batch had to lie in one file, which a merge of two
   taps makes impossible, and a report's offsets would have depended on how an input was read.
 - A process that dies has the whole run begin anew, not its share of it: no output is patched from two lives. Where the
-  input cannot be read again a worker is replaced, and its streams end; else the run ends, in order: see recovery/ and
-  stages/losses.py. Its place is taken by a child of a process that was forked at the beginning, for the coordinator has
-  a thread by then.
+  input cannot be read again a worker or a writer is replaced, and its streams end: see recovery/ and stages/losses.py.
+  Its place is taken by a child of a process that was forked at the beginning, for the coordinator has a thread by then.
+- There a writer notes what it has done as it goes (writer/notes.py), for nobody else knows which bytes are on disk. The
+  one in its place does not touch what it left: the run's end makes rows of that, when nobody writes any more.
 - The spool is one sparse file without a name, made before the fork: nothing stays behind a killed run, and
   /dev/shm, 64 MB in most containers, is not needed.
 - Live, the capture process never waits for the others: it reads, and decodes and sends only when they want

@@ -1,7 +1,8 @@
 """The stages as processes: started, listened to, ended; the first that fails or dies ends them all, or is replaced.
 
-Knows: which processes a run has, what their last words mean.
-Does not know: what they do (stages/), how processes are made (supervise.py), whether the run begins anew (recovery/).
+Knows: what the last words of processes mean.
+Does not know: which there are (starting.py), what they do (stages/), how they are made (supervise.py), whether the run
+begins anew (recovery/).
 Invariant: when ``run_processes`` returns or raises, none of them is left, nor any socket.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,25 +20,21 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline import errors
 from pipeline.config import Config
 from pipeline.console import Progress, Seldom, warning
-from pipeline.errors import FlowshardError, InputChanged, InternalError, OutputError
-from pipeline.output import make_folder
-from pipeline.reading import is_copied
-from pipeline.recovery.succession import Succession, begin, may_replace
+from pipeline.errors import FlowshardError, InputChanged, InternalError
+from pipeline.recovery.succession import Succession
 from pipeline.results import Results, gathered
 from pipeline.runfolder import RunFolder
 from pipeline.stages.capture import ROTATE, STOP
 from pipeline.stages.inhand import Hands, Place, first_of
-from pipeline.stages.losses import Loss, goes_on, number
-from pipeline.stages.process import Stage, run_stage
-from pipeline.supervise import Process, end_all, interrupts_deferred, start
+from pipeline.stages.losses import Loss, goes_on
+from pipeline.starting import make_spool, names_in_hand, start_all
+from pipeline.supervise import Process, end_all, interrupts_deferred
 from pipeline.transport import Receiver, Sender, Waiter, Wires
 from pipeline.watch.status import STATUS
 from workers.wire import Note, encode_note
 
 if TYPE_CHECKING:
-    from pipeline.live.interface import Interface
     from pipeline.live.sensor import Sensor
-    from pipeline.parts.room import Usage
     from pipeline.spool.slabs import Spool
 
 _TICK_MS: Final = 200
@@ -47,9 +44,6 @@ _PROMISED_WORDS: Final = 2.0
 
 _LAST_WORDS: Final = 0.05
 """... of one that a signal ended when it had done all: it may have said so."""
-
-_BEHIND_CAPTURE: Final = 10
-"""Niceness of the other stages, live: what they leave waits in the spool, what the capture process leaves is lost."""
 
 
 class MappingLost(Exception):
@@ -82,8 +76,8 @@ def run_processes(
 
     MappingLost: what was written is of no use, but reading copies instead may do. ProcessLost: a process died.
     """
-    spool = _spool(config)
-    hands = Hands(_names(config), begun)
+    spool = make_spool(config)
+    hands = Hands(names_in_hand(config), begun)
     folder: RunFolder | None = None
     succession: Succession | None = None
     processes: list[Process] = []
@@ -92,7 +86,7 @@ def run_processes(
             folder = RunFolder()
             if config.rotation is not None:
                 signal.signal(ROTATE, signal.SIG_IGN)  # in all that are forked, until they hear it
-            succession = _start(config, fragments, spool, folder.path, sensor, processes, hands)
+            succession = start_all(config, fragments, spool, folder.path, sensor, processes, hands)
             stop = _Stop(processes[0])
             stopping(stop.ask)
             if config.rotation is not None:
@@ -122,42 +116,6 @@ def _clear_up(folder: RunFolder | None, succession: Succession | None, spool: Sp
             each.close()
 
 
-def _start(
-    config: Config, fragments: Sequence[Path], spool: Spool | None, folder: Path, sensor: Sensor | None,
-    processes: list[Process], hands: Hands,
-) -> Succession | None:  # fmt: skip
-    """Start all, each put on the list at once; live, when the interfaces are open and no right is left.
-
-    What makes further workers, where that may be wanted, comes last: it has all modules that they need.
-    """
-    interfaces = [] if sensor is None else sensor.interfaces()
-    if config.save_crash is not None and sensor is not None:
-        make_folder(config.save_crash)  # later the capture process could not
-    for name, stage in _stages(config, fragments, spool, interfaces, hands):
-        niceness = _BEHIND_CAPTURE if sensor is not None and processes else 0
-        writable = None if sensor is None else _writable(config, fragments, name)
-        processes.append(start(name, partial(run_stage, name, folder, stage, niceness, writable)))
-        while interfaces:  # the capture process has them, and nobody else
-            interfaces.pop().close()
-    if not may_replace(config):
-        return None
-    niceness = 0 if sensor is None else _BEHIND_CAPTURE
-    writable = None if sensor is None else _writable(config, fragments, "worker")
-    return begin(config, folder, hands, niceness, writable, processes)
-
-
-def _spool(config: Config) -> Spool | None:
-    """The spool, made before the fork. None: it cannot be made, and only IP fragments would need it."""
-    from pipeline.spool.slabs import Spool, slab_bytes
-
-    try:
-        return Spool(config.spool_folder, config.spool_bytes, slab_bytes(config.spool_bytes))
-    except OutputError:
-        if not config.mapped or config.follow or any(map(is_copied, config.inputs)):
-            raise
-        return None
-
-
 class _Stop:
     """Asks the capture process to take the input for ended, until it has heard it: at first it is deaf to that."""
 
@@ -180,65 +138,6 @@ def _signal(process: Process, number: signal.Signals) -> None:
     if process.code is None:
         with suppress(ProcessLookupError):
             os.kill(process.pid, number)
-
-
-def _names(config: Config) -> list[str]:
-    """Of those processes that have batches in hand."""
-    return ["capture", *(f"worker-{n}" for n in range(config.workers)), *(f"writer-{m}" for m in range(config.writers))]
-
-
-def _stages(
-    config: Config, fragments: Sequence[Path], spool: Spool | None, interfaces: Sequence[Interface], hands: Hands
-) -> Iterator[tuple[str, Stage]]:
-    """Names and work of all processes, in the order in which they have something to do.
-
-    Each is imported when its turn comes: the capture process reads while the others are still made.
-    """
-    from pipeline.stages.capture import capture_stage
-
-    yield "capture", partial(capture_stage, config, spool, interfaces=tuple(interfaces), hand=hands.of("capture"))
-    from pipeline.stages.worker import worker_stage
-
-    for n in range(config.workers):
-        yield f"worker-{n}", partial(worker_stage, n, config, hand=hands.of(f"worker-{n}"))
-    from pipeline.stages.writer import import_all, writer_stage
-
-    import_all(config)
-    usage = _usage(config)
-    for m in range(config.writers):
-        name = f"writer-{m}"
-        yield name, partial(writer_stage, m, config, fragments[m], spool, usage=usage, hand=hands.of(name))
-    if config.rotation is not None:
-        from pipeline.stages.binder import binder_stage
-
-        yield "binder", partial(binder_stage, config, fragments, usage=usage)
-    if config.live is not None and config.live.keep is not None:
-        from pipeline.stages.keeper import keeper_stage
-
-        assert spool is not None
-        yield "keeper", partial(keeper_stage, config, spool)
-
-
-def _usage(config: Config) -> Usage | None:
-    """What the run takes of the disk, shared by all that write; None: there is no limit."""
-    if config.space is None:
-        return None
-    from pipeline.parts.room import Usage
-
-    return Usage(config)
-
-
-def _writable(config: Config, fragments: Sequence[Path], name: str) -> list[Path]:
-    """The folders that a process makes files in."""
-    stage, _, number = name.partition("-")
-    if stage == "writer":
-        return [config.output, fragments[int(number)].parent]
-    if stage == "binder":
-        return [config.output]
-    if stage == "keeper" and config.live is not None and config.live.keep is not None:
-        return [config.live.keep.folder]
-    unfinished = None if config.unfinished is None else config.unfinished.parent
-    return [folder for folder in (unfinished, config.save_crash) if folder is not None] if stage == "capture" else []
 
 
 class _Listener:
@@ -305,11 +204,11 @@ class _Listener:
         elif message.kind == "remark":
             self._seldom(message.facts["message"], message.facts["hint"])
         elif message.kind == STATUS and self._sensor is not None:
-            self._sensor.hear(first_of(name, self._config.workers)[0], message.facts)
+            self._sensor.hear(first_of(name, self._config.workers, self._config.writers)[0], message.facts)
         elif message.kind == "done":
             self._said[name] = message
-            if name == "capture" and (self.lost or self.replaced):
-                self._order(Loss(name))
+            if self.replaced or (name == "capture" and self.lost):
+                self._order(Loss(name, done=True))
         elif not self._is_gone(name):
             failure = self._failure(name, message)
             if isinstance(failure, ProcessLost) and self._goes_on_without(failure):
@@ -357,8 +256,8 @@ class _Listener:
             raise lost
 
     def _goes_on_without(self, lost: ProcessLost) -> bool:
-        """What cannot be read again goes on with another worker; or it ends in order: no more is read, and the others
-        finish what they have."""
+        """What cannot be read again goes on with another process in its place; or it ends in order: no more is read,
+        and the others finish what they have."""
         name = lost.name
         if name not in self._orders or name == "capture":
             return False
@@ -366,13 +265,15 @@ class _Listener:
         say = warning if self._sensor is None else self._sensor.warn
         if (heir := self._replace(name)) is not None:
             say(told, f"{heir.name} takes its place, without the streams that it had open; {lost.hint}")
-            self._order(Loss(name, lost.place, number(heir.name, "worker")))
+            self._order(Loss(name, lost.place, int(heir.name.partition("-")[2])))
+            for done in self._said:  # the heir may wait for what was said before it was there
+                self._orders[heir.name].send(encode_note(Loss(done, done=True).note()))
             return True
         self.lost.append(name)
         say(told, f"the capture ends, the others finish what they have; {lost.hint}")
         self._order(Loss(name, lost.place))
         if "capture" in self._said:
-            self._order(Loss("capture"))
+            self._order(Loss("capture", done=True))
         self._stop.ask()
         return True
 

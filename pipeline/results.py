@@ -7,7 +7,7 @@ Invariant: one entry a worker and one a writer that lived to the end, in their o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ class Results:
     parts: Mapping[str, Any] | None = None
     """Of a run in parts: what binding the last one needs (parts/binding.py)."""
     replaced: Sequence[str] = ()
-    """Names of workers that died and had another one take their place; they have no entry above."""
+    """Names of workers and writers that died and had another one take their place; they have no entry above."""
     lost: Sequence[str] = ()
     """Names of workers and writers that died while the run went on; they have no entry above."""
+    told: Mapping[int, Mapping[int, Sequence[int]]] = field(default_factory=dict)
+    """By worker that lived, and by writer: bytes, overlapping bytes and streams that it told it of."""
 
 
 def gathered(
@@ -37,7 +39,8 @@ def gathered(
 ) -> Results:
     """The last words of processes, by name, as results. ``lost`` and ``replaced``: those that have none."""
     workers = [facts for name, facts in said.items() if name.startswith("worker-")]
-    writers = [facts for m in range(config.writers) if (facts := said.get(f"writer-{m}")) is not None]
+    writers = [facts for name, facts in said.items() if name.startswith("writer-")]
+    told = {int(name[7:]): facts["told"] for name, facts in said.items() if name.startswith("worker-")}
     capture, kept = said["capture"], said.get("keeper", {"counters": {}})["counters"]
     counters = capture["counters"] | _missing(capture, {*lost, *replaced})
     return Results(
@@ -45,7 +48,7 @@ def gathered(
         [each["counters"] for each in workers], [each["counters"] for each in writers],
         [tuple(pair) for each in writers for pair in each["renamed"]],
         None if config.rotation is None else said["binder"]["state"],
-        tuple(replaced), tuple(lost),
+        tuple(replaced), tuple(lost), told,
     )  # fmt: skip
 
 

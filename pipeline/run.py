@@ -56,10 +56,10 @@ def run(config: Config) -> Outcome:
         quiet = config.quiet or config.console
         with sensor or nullcontext(), Progress(_total(config), quiet=quiet, bar=sensor is None) as progress:
             results, fragments = _stages(config, folder, progress, sensor)
-        fragments = [each for m, each in enumerate(fragments) if f"writer-{m}" not in results.lost]
+        results, fragments, whole = _made_good(replace(config, output=folder.path), results, fragments)
         _refuse_no_capture(config, results)
         counters = account(results)
-        _complete(config, folder, fragments, results, counters, (started, begin))
+        _complete(config, folder, fragments, results, counters, (started, begin), whole=whole)
     except (NothingRead, UsageError):  # nothing was written
         _remove_unfinished(config)
         folder.withdraw()
@@ -75,10 +75,10 @@ def run(config: Config) -> Outcome:
 
 def _complete(
     config: Config, folder: Output, fragments: Sequence[Path], results: Results, counters: dict[str, int],
-    times: tuple[int, float],
+    times: tuple[int, float], *, whole: bool,
 ) -> None:  # fmt: skip
-    """The report and what stands beside it. ``times``: when the run began, by the clock and by the counter. What fails
-    beside the report is counted."""
+    """The report and what stands beside it. ``times``: when the run began, by the clock and by the counter. ``whole``:
+    no file of the run is in no report. What fails beside the report is counted."""
     started, begin = times
     if config.rotation is None:
         plain = rename_plain(config, fragments)
@@ -92,7 +92,18 @@ def _complete(
         else:
             for name, count in _bind_last(config, fragments, results, started).items():
                 counters[name] = counters.get(name, 0) + count
-        (folder.abandon if results.lost else folder.finished)()  # the marker stays where files are in no report
+        (folder.finished if whole and not results.lost else folder.abandon)()  # or the marker stays
+
+
+def _made_good(config: Config, results: Results, fragments: list[Path]) -> tuple[Results, list[Path], bool]:
+    """What is known of a run once the files of writers that died have their rows, all fragments, and whether each file
+    is in one."""
+    if not any(name.startswith("writer-") for name in (*results.replaced, *results.lost)):
+        return results, fragments, True
+    from pipeline.recovery.salvage import salvage
+
+    found = salvage(config, fragments, results)
+    return found.results, found.fragments, found.whole
 
 
 def _outcome(config: Config, results: Results, counters: Mapping[str, int], begin: float) -> Outcome:

@@ -75,19 +75,21 @@ _Line: TypeAlias = tuple[str, int, int]
 
 def _at_any_cut(capture: Mapping[str, int], worker: Mapping[str, int], writer: Mapping[str, int]) -> list[_Line]:
     """What holds whenever all stages have done the same batches, whatever is open."""
-    return [
+    lines = [
         *_of_packets(capture, worker),
-        (
-            "bytes accepted = bytes in the report's runs + given up for want of room + lost with a writer",
-            worker["written"],
-            writer["run_bytes"] + writer["unwritten"] + worker.get("lost.bytes", 0),
-        ),
         (
             "streams opened = rows of the report + lost with a writer",
             worker["streams"], writer["rows"] + worker.get("lost.streams", 0),
         ),
         *_of_analyzers(writer),
     ]  # fmt: skip
+    if "lost.bytes" not in worker or not worker["moved_beyond"]:  # which of these a dead writer had nobody knows
+        lines.append((
+            "bytes accepted = bytes in the report's runs + given up for want of room + lost with a writer",
+            worker["written"],
+            writer["run_bytes"] + writer["unwritten"] + worker.get("lost.bytes", 0),
+        ))  # fmt: skip
+    return lines
 
 
 def _of_packets(capture: Mapping[str, int], worker: Mapping[str, int]) -> list[_Line]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import coordinator
+from pipeline import coordinator, starting
 from pipeline.config import Config
 from pipeline.console import Progress
 from pipeline.coordinator import MappingLost, run_processes
@@ -61,7 +61,7 @@ def run(
     """One worker and one writer; those that are not given idle."""
     names = {"capture": "capture", "worker": "worker-0", "writer": "writer-0"}
     given = [(full, stages.get(name, idle)) for name, full in names.items()]
-    monkeypatch.setattr(coordinator, "_stages", lambda *_: iter(given))
+    monkeypatch.setattr(starting, "_stages", lambda *_: iter(given))
     collecting = gc.isenabled()
     try:
         return run_processes(Config(inputs=(), workers=1, writers=1), [], Progress(0, quiet=True), stopping)
@@ -90,10 +90,11 @@ def test_last_words_become_results(monkeypatch: pytest.MonkeyPatch) -> None:
     results = run(
         monkeypatch,
         capture=done({"counters": {"read": 1}, "inputs": [{"size": 2}]}),
-        worker=done({"counters": {"seen": 3}}),
+        worker=done({"counters": {"seen": 3}, "told": {0: [1, 2, 3]}}),
         writer=done({"counters": {"rows": 4}, "renamed": [["a", "a~1"]]}),
     )
-    assert results == Results({"read": 1}, [{"size": 2}], [{"seen": 3}], [{"rows": 4}], [("a", "a~1")])
+    told = {0: {0: [1, 2, 3]}}
+    assert results == Results({"read": 1}, [{"size": 2}], [{"seen": 3}], [{"rows": 4}], [("a", "a~1")], told=told)
 
 
 STAGES = "capture", "worker", "writer"
@@ -152,7 +153,10 @@ def test_progress_is_no_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"counters": {}, "inputs": []}
 
     results = run(
-        monkeypatch, capture=capture, worker=done({"counters": {}}), writer=done({"counters": {}, "renamed": []})
+        monkeypatch,
+        capture=capture,
+        worker=done({"counters": {}, "told": {}}),
+        writer=done({"counters": {}, "renamed": []}),
     )
     assert moved == [10, 20]
     assert results.inputs == []
@@ -171,7 +175,7 @@ def test_an_interrupt_while_processes_are_started(
         return begun[-1]
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    monkeypatch.setattr(coordinator, "start", hit)
+    monkeypatch.setattr(starting, "start", hit)
     try:
         with pytest.raises(KeyboardInterrupt):
             run(monkeypatch, capture=idle, worker=idle, writer=idle)
@@ -237,7 +241,7 @@ def test_reading_is_stopped_where_it_is_done(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Progress, "moved_to", lambda *_: [stop() for stop in stops])
     results = run(
         monkeypatch, stops.append,
-        capture=capture, worker=done({"counters": {}}), writer=done({"counters": {}, "renamed": []}),
+        capture=capture, worker=done({"counters": {}, "told": {}}), writer=done({"counters": {}, "renamed": []}),
     )  # fmt: skip
     assert results.inputs == []
     (stop,) = stops

@@ -106,12 +106,19 @@ class Reassembler:
         self.table.forget_counts()
         return out.build()
 
+    def forget(self, shards: I64) -> Iterator[EventBatch]:
+        """Close every connection of these virtual shards now: whoever was told of them is dead. What is said here is
+        for nobody; packets that come later begin other connections."""
+        yield from self._close(self.table.of_shards(shards))
+
     def finish(self) -> Iterator[EventBatch]:
         """The input is over: close every connection. Those that had expired by then did so for idleness."""
         out = Events(END_OF_INPUT, NO_EXTENTS, self.counters)
         self.table.expire(self._clock, out)
         yield out.build()
-        rows = self.table.live()
+        yield from self._close(self.table.live())
+
+    def _close(self, rows: I64) -> Iterator[EventBatch]:
         for at in range(0, len(rows), _CLOSE_AT_ONCE):
             out = Events(END_OF_INPUT, NO_EXTENTS, self.counters)
             self.table.close(rows[at : at + _CLOSE_AT_ONCE], CloseReason.INPUT_END, out)

@@ -1,11 +1,11 @@
-"""Where workers come from while a run is under way: a process that was forked before there was a thread or a socket.
+"""Where workers and writers come from while a run is under way: a process forked before any thread or socket.
 
-Knows: forks, whose child a process is. Does not know: what a worker does, when one is wanted (succession.py).
+Knows: forks, whose child a process is. Does not know: what they do, when one is wanted (succession.py).
 Invariant: who forks here has no thread, no socket but the channel, no packet; what it forks is the coordinator's own
 child, which reaps it and takes it along when it dies.
 
 The coordinator cannot fork any more: it has ZeroMQ's thread. So it keeps a process from its beginning, which waits,
-asleep, until it is told to make a worker. What it makes is to be a child of the coordinator's, as all others are:
+asleep, until it is told to make one of them. What it makes is to be a child of the coordinator's, as all others are:
 the fork is made by a process in between that ends at once, and the coordinator has said that it takes the orphans
 (PR_SET_CHILD_SUBREAPER, prctl(2)). Where the system cannot do that there is no such process.
 """
@@ -22,9 +22,9 @@ from typing import Final, NoReturn
 from pipeline.supervise import Process, adopt, call_it, live_under, start
 
 _PATIENCE: Final = 0.5
-"""Seconds in which a worker has to be made; it takes some milliseconds."""
+"""Seconds in which a process has to be made; it takes some milliseconds."""
 
-_MOST_BYTES: Final = 32  # of a message: a number
+_MOST_BYTES: Final = 8192  # of a message: a name, and numbers
 
 
 class Zygote:
@@ -35,8 +35,8 @@ class Zygote:
         self._channel = channel
 
     @classmethod
-    def start(cls, made: Callable[[int], Callable[[], int]], prepare: Callable[[], object]) -> Zygote | None:
-        """Fork it. ``made``: the work of a worker, by its number; ``prepare`` is done first.
+    def start(cls, made: Callable[[str], Callable[[], int]], prepare: Callable[[], object]) -> Zygote | None:
+        """Fork it. ``made``: the work of a process, by what is asked of it; ``prepare`` is done first.
 
         None: not on this system.
         """
@@ -48,34 +48,34 @@ class Zygote:
         ours.settimeout(_PATIENCE)
         return cls(process, ours)
 
-    def make(self, number: int) -> Process | None:
-        """The worker of this number, forked; None: it could not be, and none will be."""
+    def make(self, asked: str) -> Process | None:
+        """A process, forked, whose name is the first word of what is asked; None: it could not be, and none will be."""
         try:
-            self._channel.send(str(number).encode())
+            self._channel.send(asked.encode())
             told, lifelines, _, _ = socket.recv_fds(self._channel, _MOST_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         except OSError:  # it is dead, or does not answer: what comes too late must not be taken for the next one's
             self._channel.close()
             return None
         if not lifelines:
             return None
-        return Process(f"worker-{number}", int(told), lifelines[0])
+        return Process(asked.split()[0], int(told), lifelines[0])
 
     def close(self) -> None:
-        """No worker is wanted any more. The process itself is the coordinator's to end."""
+        """Nobody is wanted any more. The process itself is the coordinator's to end."""
         self._channel.close()
         adopt(orphans=False)
 
 
 def _serve(
-    channel: socket.socket, other: socket.socket, made: Callable[[int], Callable[[], int]],
+    channel: socket.socket, other: socket.socket, made: Callable[[str], Callable[[], int]],
     prepare: Callable[[], object], coordinator: int,
 ) -> int:  # fmt: skip
-    """Make workers until nobody wants any more."""
+    """Make processes until nobody wants any more."""
     call_it("zygote")
     other.close()
     prepare()
     while asked := channel.recv(_MOST_BYTES):
-        if not _make(channel, made(int(asked)), coordinator):
+        if not _make(channel, made(asked.decode()), coordinator):
             channel.send(b"0")
     return 0
 

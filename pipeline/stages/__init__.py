@@ -7,10 +7,12 @@ is under way is bounded by the links' windows.
 Links: ``batches-N`` capture to worker N; ``events-N-M`` worker N to writer M; ``releases-M`` writer M to
 capture; ``keep`` and ``hurry`` capture to keeper, ``kept`` back; ``status-NAME`` each process to the coordinator;
 with --rotate ``parts-NAME`` each of them to the binder; where the input cannot be read again ``orders-NAME`` the
-coordinator to each of them. Of N workers the one in the place of worker n is worker n + N, with links of its own.
+coordinator to each of them. Of N workers the one in the place of worker n is worker n + N, with links of its own; so it
+is with writers.
 
     process     what all stages share: a process's life, its sending and its receiving ends
-    capture     read, decode, shard, send; keep count of what is not on disk yet
+    capture     read, decode, shard, send
+    releases    which batches are not on disk yet, and what is counted when somebody dies
     live        ... and how that goes on when packets do not wait
     worker      reassemble
     writer      write, release

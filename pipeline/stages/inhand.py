@@ -8,7 +8,7 @@ processes share, made before the fork, each slot written by one process.
 
 The tests need deaths at a given moment. ``FLOWSHARD_FAULT=NAME@BATCH`` in the environment, read once when the
 processes are started, has the process of that name end itself by SIGKILL when it takes up that batch (-1: the end of
-the input). ``xTIMES`` behind it: so many times, each time the run begins anew (default: once), or another worker takes
+the input). ``xTIMES`` behind it: so many times, each time the run begins anew (default: once), or another one takes
 its place, which suffers at its first batch. ``:raise`` behind that: by an exception; ``:slow``: it lives, but takes
 20 ms over each batch from there on.
 """
@@ -114,7 +114,7 @@ class Hands:
     def __init__(self, names: Sequence[str], begun: int = 0) -> None:
         """``begun``: how often the run has begun before."""
         self._slots = {name: _BATCHES * _FIELDS + i for i, name in enumerate(names)}
-        self._workers = sum(name.startswith("worker-") for name in names)
+        self._shape = tuple(sum(name.startswith(stage) for name in names) for stage in ("worker-", "writer-"))
         self._begun = begun
         self._memory = mmap.mmap(-1, 8 * (_BATCHES * _FIELDS + len(names)))
         self._words = memoryview(self._memory).cast("q")
@@ -123,8 +123,8 @@ class Hands:
         self._fault = _Fault.asked()
 
     def of(self, name: str) -> Hand:
-        """The slot of a process; a worker in the place of another one has that one's (losses.py)."""
-        first, life = first_of(name, self._workers)
+        """The slot of a process; one in the place of another one has that one's (losses.py)."""
+        first, life = first_of(name, *self._shape)
         fault = self._fault
         if fault is not None and (fault.name != first or self._begun + life >= fault.times):
             fault = None
@@ -132,7 +132,7 @@ class Hands:
 
     def pass_on(self, name: str) -> None:
         """It is dead, and another process is about to take its place: that one has nothing in hand."""
-        self._words[self._slots[first_of(name, self._workers)[0]]] = _NOTHING
+        self._words[self._slots[first_of(name, *self._shape)[0]]] = _NOTHING
 
     def place(self, name: str) -> Place | None:
         """Where a process was; None: it had nothing in hand."""
@@ -148,7 +148,7 @@ class Hands:
 
     def _word(self, name: str) -> int:
         """Of one that never has batches in hand: that it is over."""
-        slot = self._slots.get(first_of(name, self._workers)[0])
+        slot = self._slots.get(first_of(name, *self._shape)[0])
         return _OVER if slot is None else self._words[slot]
 
     def close(self) -> None:
@@ -157,14 +157,14 @@ class Hands:
         self._memory.close()
 
 
-def first_of(name: str, workers: int) -> tuple[str, int]:
+def first_of(name: str, workers: int, writers: int) -> tuple[str, int]:
     """The process whose place one of that name has, and how many were there before it: of N workers, worker n + N comes
-    after worker n."""
+    after worker n, and of M writers writer m + M after writer m."""
     stage, _, number = name.partition("-")
-    if stage != "worker":
+    if stage not in {"worker", "writer"}:
         return name, 0
-    life, worker = divmod(int(number), workers)
-    return f"worker-{worker}", life
+    life, first = divmod(int(number), workers if stage == "worker" else writers)
+    return f"{stage}-{first}", life
 
 
 class _Fault(NamedTuple):

@@ -6,8 +6,8 @@ Invariant: whoever waits, for credit or for input, hears it.
 Only where the input cannot be read again (live, piped, followed) does a run go on without a process: with another one
 in its place (recovery/succession.py), or to its end. ``orders-NAME`` is the coordinator's link to each process there.
 
-Of N workers the one that takes the place of worker n is worker n + N, and so on: each life has a number, and links, of
-its own, and what is said of one is never taken for another's.
+Of N workers the one that takes the place of worker n is worker n + N, and so on, and of M writers writer m + M that of
+writer m: each life has a number, and links, of its own, and what is said of one is never taken for another's.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ def goes_on(config: Config) -> bool:
 
 
 class Loss(NamedTuple):
-    """A process is dead, or, the capture process, done."""
+    """A process is dead; or it is done, and somebody may wait for its end who was not there to hear it."""
 
     name: str
     place: Place | None = None
     """What it had in hand."""
     heir: int | None = None
-    """The worker in its place."""
+    """The number of the process in its place."""
+    done: bool = False
 
     def note(self) -> Note:
         """... as it travels."""
         place = None if self.place is None else list(self.place)
-        return Note(LOST, {"name": self.name, "place": place, "heir": self.heir})
+        return Note(LOST, {"name": self.name, "place": place, "heir": self.heir, "done": self.done})
 
 
 class Losses:
@@ -65,8 +66,9 @@ class Losses:
     def _hear(self) -> None:
         while isinstance(message := self._receiver.take(), Note):
             if message.kind == LOST:
-                place, heir = message.facts["place"], message.facts["heir"]
-                self._told(Loss(str(message.facts["name"]), None if place is None else Place(*place), heir))
+                facts = message.facts
+                place = None if facts["place"] is None else Place(*facts["place"])
+                self._told(Loss(str(facts["name"]), place, facts["heir"], bool(facts["done"])))
 
 
 def number(name: str, stage: str) -> int | None:

@@ -66,6 +66,10 @@ class Outbox:
 LOST: Final = "lost"
 """Kind of the note that a process is dead."""
 
+BEHIND: Final = "behind"
+"""Kind of the note with which a worker begins to speak to a writer that takes the place of a dead one: what it had to
+say of the batches up to ``number`` went to that one."""
+
 CUT: Final = "cut"
 """Kind of the note that stands on every link between what belongs to a part of the output and to the next one."""
 
@@ -100,8 +104,8 @@ class Inbox:
         self._receivers.append(receiver)
         self._watch(receiver)
 
-    def give_up(self, source: int) -> None:
-        """Whoever sends there is dead: what has come is still taken, and then its LOST stands in for its end."""
+    def give_up(self, source: int, *, died: bool = True) -> None:
+        """Whoever sends there is dead, or done: what has come is still taken, and then LOST stands in for its end."""
         if source in self._given_up:
             return
         self._given_up.add(source)
@@ -110,7 +114,7 @@ class Inbox:
             pass
         self.waiter.forget(receiver)
         receiver.close()
-        self._messages.append((source, Note(LOST, {})))
+        self._messages.append((source, Note(LOST, {"died": died})))
 
     def _take(self, receiver: Receiver) -> bool:
         message = receiver.take()

@@ -6,7 +6,8 @@ Invariant: a batch is released only when all its bytes are written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -17,7 +18,7 @@ from pipeline.stages.binder import Teller
 from pipeline.stages.inhand import NO_HAND, Hand
 from pipeline.stages.losses import Loss, Losses, goes_on
 from pipeline.stages.losses import number as number_of
-from pipeline.stages.process import CUT, LOST, Inbox, Outbox, targets
+from pipeline.stages.process import BEHIND, CUT, LOST, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
 from pipeline.writer.failures import Tell
 from pipeline.writer.writer import Writer
@@ -28,13 +29,20 @@ from workers.wire import Frame, Happened, Note, encode_note
 if TYPE_CHECKING:
     from pipeline.parts.room import Room, Usage
     from pipeline.spool.slabs import Spool
+    from pipeline.writer.notes import Notes
 
 
 _Apply: TypeAlias = Callable[[Happened, int], list[int]]
 """Does what a message of a worker says; gives the batches of which the worker's share, with -c all, is written now."""
 
+RELEASE: Final = "release"
+"""Kind of the note that a worker's share of a batch is written."""
+
 BURIED: Final = "buried"
-"""Kind of the note that a worker is dead, and no release of what it said will come."""
+"""Kind of the note that no further release comes of what a worker said: it has ``died``, or is done."""
+
+_CHECK_EVERY: Final = 1.0
+"""Seconds until the rows of streams that have ended are on disk, where a writer may die and the run goes on."""
 
 ALL: Final = -1
 """In place of a worker: what all of them said is written."""
@@ -55,17 +63,25 @@ def import_all(config: Config) -> None:
 
 def writer_stage(
     number: int, config: Config, fragment: Path, spool: Spool | None, wires: Wires, outbox: Outbox, status: Sender,
-    usage: Usage | None = None, hand: Hand = NO_HAND,
+    usage: Usage | None = None, hand: Hand = NO_HAND, workers_now: Sequence[int] = (), before: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Take events, write, release. ``usage``: what the run takes of the disk, where that has a limit."""
-    sources = _sources(number, config)
+    """Take events, write, release. ``usage``: what the run takes of the disk, where that has a limit.
+
+    Of one in the place of another writer: ``workers_now`` are the workers of this moment, ``before`` is the fragment of
+    that one."""
+    sources = _sources(number, config, workers_now or range(config.workers))
     inbox = Inbox([wires.receiver(f"events-{n}-{number}") for n in sources])
     release = outbox.add(wires.sender(f"releases-{number}"))
     memory = Memory(config, nothing_spooled if spool is None else spool.view, keep=len(sources) + 1)
+    tell = _teller(outbox, status)
     if config.console:
-        writer, apply = _printing(config, fragment, memory, len(sources), _teller(outbox, status))
+        writer, apply = _printing(config, fragment, memory, len(sources), tell)
+        bury: Callable[[int], None] = writer.bury
     else:
-        writer, apply = _plain(config, fragment, memory, number, usage, _teller(outbox, status))
+        room = _room(number % config.writers, config, fragment, usage, tell)
+        writer = Writer(config, fragment, memory, room=room, tell=tell)
+        keeping = _Keeping(config, writer, fragment, before)
+        apply, bury = keeping.apply, keeping.bury
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
     lose = partial(_lose, number, sources, inbox, release, wires)
     Losses(config, f"writer-{number}", wires, outbox, lose, inbox)
@@ -87,11 +103,14 @@ def writer_stage(
         elif isinstance(message, Note) and message.kind == CUT:
             writer.turn(message.facts["next"])
             parts.left(message.facts["folder"], {"counters": writer.counters})
-        else:
+        elif isinstance(message, Note) and message.kind == BEHIND:
+            outbox.put(release, encode_note(Note(BEHIND, {**message.facts, "worker": sources[inbox.source]})))
+        elif inbox.source not in ended:
             ended.add(inbox.source)
             if isinstance(message, Note) and message.kind == LOST:
-                writer.bury(sources[inbox.source])
-                outbox.put(release, encode_note(Note(BURIED, {"worker": sources[inbox.source]})))
+                if message.facts["died"]:
+                    bury(sources[inbox.source])
+                outbox.put(release, encode_note(Note(BURIED, {**message.facts, "worker": sources[inbox.source]})))
     _finish(writer, parts, outbox, hand)
     return {"counters": writer.counters, "renamed": writer.folder.renamed}
 
@@ -107,18 +126,18 @@ def _finish(writer: Writer, parts: Teller, outbox: Outbox, hand: Hand) -> None:
 
 def _released(batch: int, worker: int, untaken: list[tuple[int, int]]) -> list[Frame]:
     """What a worker's share of a batch came to is on disk."""
-    return encode_note(Note("release", {"number": batch, "untaken": untaken, "worker": worker}))
+    return encode_note(Note(RELEASE, {"number": batch, "untaken": untaken, "worker": worker}))
 
 
-def _sources(number: int, config: Config) -> list[int]:
-    """The workers that have shards of this writer's."""
-    return [n for n in range(config.workers) if number in targets(n, config.workers, config.writers)]
+def _sources(number: int, config: Config, workers: Sequence[int]) -> list[int]:
+    """The workers, of these, that have shards of this writer's."""
+    return [n for n in workers if number % config.writers in targets(n, config.workers, config.writers)]
 
 
 def _lose(number: int, sources: list[int], inbox: Inbox, release: Sender, wires: Wires, loss: Loss) -> None:
-    """A process is dead: what a worker had sent is all that comes of it; behind that comes what its heir says."""
+    """A process is dead, or done: what a worker had sent is all that comes of it; behind that comes its heir."""
     if (worker := number_of(loss.name, "worker")) is not None and worker in sources:
-        inbox.give_up(sources.index(worker))
+        inbox.give_up(sources.index(worker), died=not loss.done)
         if loss.heir is not None:
             sources.append(loss.heir)
             inbox.add(wires.receiver(f"events-{loss.heir}-{number}"))
@@ -153,20 +172,50 @@ def _room(number: int, config: Config, fragment: Path, usage: Usage | None, tell
     return Room(config, fragment, usage, number, tell)
 
 
-def _plain(
-    config: Config, fragment: Path, memory: Memory, number: int, usage: Usage | None, tell: Tell
-) -> tuple[Writer, _Apply]:
-    """Events are applied as they come."""
-    writer = Writer(config, fragment, memory, room=_room(number, config, fragment, usage, tell), tell=tell)
-    if goes_on(config):
-        writer.note_orphans()
+class _Keeping:
+    """Events are applied as they come; where the run goes on without this writer, should it die, it is noted what it
+    has done."""
 
-    def apply(message: Happened, worker: int) -> list[int]:
-        writer.apply(writer.distinct(message.events, worker))
+    def __init__(self, config: Config, writer: Writer, fragment: Path, before: Path | None) -> None:
+        self._writer = writer
+        self._notes: Notes | None = None
+        self._next = 0.0
+        if not goes_on(config):
+            return
+        if not config.append:
+            from pipeline.writer.notes import begin
+
+            self._notes = begin(fragment, config.workers, before)
+            writer.folder.made = self._notes.made
+        writer.note_orphans(None if self._notes is None else self._notes.counts)
+
+    def apply(self, message: Happened, worker: int) -> list[int]:
+        """What a worker says."""
+        events, notes = self._writer.distinct(message.events, worker), self._notes
+        if notes is None:
+            self._writer.apply(events)
+        else:
+            notes.about(events, worker)
+            self._writer.apply(events)
+            self._done(notes, whole=message.last)
         number = message.events.number
         return [number] if message.last and number != END_OF_INPUT else []  # nobody waits for that
 
-    return writer, apply
+    def bury(self, worker: int) -> None:
+        """It is dead."""
+        if self._notes is None:
+            self._writer.bury(worker)
+        else:
+            self._writer.bury(worker, self._notes.closing)
+            self._done(self._notes, whole=True)
+
+    def _done(self, notes: Notes, *, whole: bool) -> None:
+        """``whole``: both directions of each connection that has ended are closed."""
+        notes.done(self._writer.counters)
+        if whole and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _CHECK_EVERY
+            if (ends := self._writer.checkpoint()) is not None:
+                notes.check(ends, self._writer.counters)
 
 
 def _printing(config: Config, fragment: Path, memory: Memory, workers: int, tell: Tell) -> tuple[Writer, _Apply]:

@@ -36,7 +36,8 @@ def forever() -> int:
 def zygote() -> Iterator[Zygote]:
     """Makes workers that end with their number as exit code, those from 100 on never."""
 
-    def made(number: int) -> Callable[[], int]:
+    def made(asked: str) -> Callable[[], int]:
+        number = int(asked.split()[0].partition("-")[2])
         return forever if number >= 100 else lambda: number
 
     found = Zygote.start(made, lambda: None)
@@ -48,13 +49,13 @@ def zygote() -> Iterator[Zygote]:
 
 def test_what_it_makes_is_a_child_of_ours(zygote: Zygote) -> None:
     """... whose end is noticed, whose exit code is known, and which is ended with the others."""
-    ended = zygote.make(7)
+    ended = zygote.make("worker-7 0 3")
     assert ended is not None
     assert (ended.name, select.select([ended.lifeline], [], [], PATIENCE)[0]) == ("worker-7", [ended.lifeline])
     while not ended.reap():
         time.sleep(0.001)
     assert ended.code == 7
-    running = zygote.make(100)
+    running = zygote.make("writer-100 0 1")
     assert running is not None
     found = state(running.pid)
     assert found is not None
@@ -66,14 +67,14 @@ def test_what_it_makes_is_a_child_of_ours(zygote: Zygote) -> None:
 def test_one_that_is_dead_or_does_not_answer_makes_none(zygote: Zygote) -> None:
     """The run ends in order then; nobody waits."""
     os.kill(zygote.process.pid, signal.SIGSTOP)
-    assert zygote.make(7) is None
-    assert zygote.make(8) is None
+    assert zygote.make("worker-7") is None
+    assert zygote.make("worker-8") is None
     os.kill(zygote.process.pid, signal.SIGCONT)
 
 
 def test_no_channel_no_zygote() -> None:
     """It ends by itself when nobody wants any more."""
-    found = Zygote.start(lambda number: lambda: number, lambda: None)
+    found = Zygote.start(lambda _: lambda: 0, lambda: None)
     assert found is not None
     found.close()
     assert select.select([found.process.lifeline], [], [], PATIENCE)[0]
@@ -88,8 +89,8 @@ def test_a_dead_coordinator_takes_them_with_it() -> None:
         "def work():\n"
         "    os.write(1, b'at work\\n')\n"
         "    time.sleep(600)\n"
-        "zygote = Zygote.start(lambda number: work, lambda: None)\n"
-        "zygote.make(1), zygote.make(2)\n"
+        "zygote = Zygote.start(lambda asked: work, lambda: None)\n"
+        "zygote.make('worker-1'), zygote.make('worker-2')\n"
         "time.sleep(600)\n"
     )
     root = Path(__file__).resolve().parents[2]
@@ -106,14 +107,18 @@ def test_a_dead_coordinator_takes_them_with_it() -> None:
 class Made:
     """In place of a zygote."""
 
-    def make(self, number: int) -> Process:
-        return Process(f"worker-{number}", 1, 0)
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def make(self, asked: str) -> Process:
+        self.asked.append(asked)
+        return Process(asked.split()[0], 1, 0)
 
 
 def test_no_more_than_five_a_minute() -> None:
-    """The sixth within a minute is not replaced, later ones are; a writer never is."""
+    """The sixth within a minute is not replaced, whoever it is, later ones are; the capture process never is."""
     now = 0.0
-    succession = Succession(2, Made(), lambda: now)  # type: ignore[arg-type]
+    succession = Succession(2, 2, Made(), lambda: now)  # type: ignore[arg-type]
     names = ["worker-1"]
     for _ in range(MOST_A_MINUTE):
         heir = succession.heir(names[-1])
@@ -122,9 +127,19 @@ def test_no_more_than_five_a_minute() -> None:
         now += 1
     assert names == [f"worker-{n}" for n in range(1, 12, 2)]
     assert succession.heir(names[-1]) is None
-    now = 61.0
-    assert succession.heir("worker-0") is not None
     assert succession.heir("writer-0") is None
+    now = 61.0
+    assert succession.heir("writer-0") is not None
+    assert succession.heir("capture") is None
+
+
+def test_heirs_know_who_is_there() -> None:
+    """A new worker is told the writers of that moment, a new writer the workers, each in the order of their places."""
+    made = Made()
+    succession = Succession(2, 3, made)  # type: ignore[arg-type]
+    for name in ("worker-1", "writer-0", "writer-3", "worker-0"):
+        succession.heir(name)
+    assert made.asked == ["worker-3 0 1 2", "writer-3 0 3", "writer-6 0 3", "worker-2 6 1 2"]
 
 
 def opened(*counters: int) -> EventBatch:

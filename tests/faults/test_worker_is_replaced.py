@@ -7,105 +7,20 @@ Piped, which is what a live run is but for its source; and live.
 from __future__ import annotations
 
 import os
-import random
-import re
 import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
-from tests.build import Conversation, Packet, pcap_bytes
+from tests.faults.feeding import HEIRS, PATIENCE, Talks, fed, kill_at_random, wait_for
 from tests.faults.killing import alive, children, in_session
-from tests.faults.test_dies_while_it_cannot_be_repeated import check_claims, started, streams
+from tests.faults.test_dies_while_it_cannot_be_repeated import check_claims, streams
 from tests.live.network import Network, capturing
 from tests.runs import counters, flows, report_of
 
-PATIENCE = 20.0  # seconds
-SIZE = 100
-"""Payload of a packet, in bytes."""
 LATE = "worker-1@70"
 """A fault at a time when the writers are at work: 64 batches are under way at most."""
-HEIRS = re.compile(r"hint: (worker-\d+) takes its place")
-
-
-class Talks:
-    """Connections that go on and on, all sides in turn."""
-
-    def __init__(self, connections: int = 16) -> None:
-        self._rng = random.Random(1)
-        self._all = [Conversation(client=("10.0.0.1", 40_000 + n), acknowledge=False) for n in range(connections)]
-        self._begun = False
-
-    def more(self, rounds: int = 40) -> list[Packet]:
-        """Some of each."""
-        made = [] if self._begun else [packet for talk in self._all for packet in talk.open()]
-        self._begun = True
-        for _ in range(rounds):
-            made += [packet for talk in self._all for packet in talk.say(0, self._rng.randbytes(SIZE))]
-        return made
-
-
-class Fed:
-    """A run on standard input that gets more and more packets; what it got is in a file."""
-
-    def __init__(self, process: subprocess.Popen[str], pipe: BinaryIO, kept: Path) -> None:
-        self.process = process
-        self.kept = kept
-        self.packets = 0
-        self._pipe = pipe
-        self._talks = Talks()
-        self._put(pcap_bytes([]))
-
-    def feed(self) -> None:
-        """Some more. BrokenPipeError: nobody takes them."""
-        packets = self._talks.more()
-        self.packets += len(packets)
-        self._put(pcap_bytes(packets)[24:])
-
-    def feed_until(self, reached: Callable[[], bool]) -> None:
-        """Some more, again and again."""
-        deadline = time.monotonic() + PATIENCE
-        while not reached():
-            assert time.monotonic() < deadline
-            self.feed()
-            time.sleep(0.01)
-
-    def _put(self, data: bytes) -> None:
-        with self.kept.open("ab") as file:
-            file.write(data)
-        self._pipe.write(data)
-        self._pipe.flush()
-
-    def end(self) -> str:
-        """The input is over; what was said."""
-        self._pipe.close()
-        _, err = self.process.communicate(timeout=PATIENCE)
-        assert in_session(self.process.pid) == []
-        return err
-
-
-@contextmanager
-def fed(tmp_path: Path, temp: Path, fault: str, *more: str) -> Iterator[Fed]:
-    reading, writing = os.pipe()
-    with started(tmp_path / "out", temp, reading, fault, *more) as process, os.fdopen(writing, "wb") as pipe:
-        os.close(reading)
-        try:
-            yield Fed(process, pipe, tmp_path / "fed.pcap")
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-
-
-def wait_for(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def later(out: Path) -> Callable[[], bool]:
@@ -168,20 +83,22 @@ def test_workers_that_die_again_and_again_end_the_run(tmp_path: Path, temp: Path
     assert told["packets"] == told["packets.tcp"] + told["lost_with_worker.packets"]
 
 
-def test_without_who_makes_workers_the_run_ends(tmp_path: Path, temp: Path) -> None:
-    """The process that makes them can be killed, too: then a worker's death ends the run in order."""
+@pytest.mark.parametrize("stage", [2, 4])
+def test_without_who_makes_others_the_run_ends(stage: int, tmp_path: Path, temp: Path) -> None:
+    """The process that makes them can be killed, too: then the death of a worker or a writer ends the run in order."""
     with fed(tmp_path, temp, "") as run:
         run.feed_until(lambda: len(children(run.process.pid)) == 6)
-        zygote, worker = children(run.process.pid)[5], children(run.process.pid)[2]
+        zygote, stage = children(run.process.pid)[5], children(run.process.pid)[stage]
         os.kill(zygote, signal.SIGKILL)
         wait_for(lambda: not alive(zygote))
-        os.kill(worker, signal.SIGKILL)
+        os.kill(stage, signal.SIGKILL)
         with pytest.raises(BrokenPipeError):
             run.feed_until(lambda: False)
         _, err = run.process.communicate(timeout=PATIENCE)
         assert run.process.returncode == 70, err
     assert HEIRS.findall(err) == []
-    check_claims(tmp_path / "out", run.kept)
+    named, _ = check_claims(tmp_path / "out", run.kept)
+    assert named == streams(tmp_path / "out")
 
 
 def test_a_coordinator_that_dies_takes_the_new_worker_along(tmp_path: Path, temp: Path) -> None:
@@ -193,9 +110,10 @@ def test_a_coordinator_that_dies_takes_the_new_worker_along(tmp_path: Path, temp
         wait_for(lambda: not in_session(run.process.pid))
 
 
-def test_appended_streams_end_the_run(tmp_path: Path, temp: Path) -> None:
-    """With -R only the dead worker knew where in a file its connections go on: nobody takes its place."""
-    with fed(tmp_path, temp, LATE, "-R") as run:
+@pytest.mark.parametrize("fault", [LATE, "writer-1@70"])
+def test_appended_streams_end_the_run(fault: str, tmp_path: Path, temp: Path) -> None:
+    """With -R only the dead one knew where in a file its connections go on: nobody takes its place."""
+    with fed(tmp_path, temp, fault, "-R") as run:
         with pytest.raises(BrokenPipeError):
             run.feed_until(lambda: False)
         _, err = run.process.communicate(timeout=PATIENCE)
@@ -203,37 +121,16 @@ def test_appended_streams_end_the_run(tmp_path: Path, temp: Path) -> None:
     assert HEIRS.findall(err) == []
 
 
-def kill_at_random(seed: int, tmp_path: Path, temp: Path) -> None:
-    """Up to four workers of a run, at random moments of it, whoever they are by then."""
-    rng = random.Random(seed)
-    with fed(tmp_path, temp, "") as run:
-        run.feed_until(lambda: len(children(run.process.pid)) == 6)
-        first = children(run.process.pid)
-        for _ in range(rng.randrange(1, 5)):
-            for _ in range(rng.randrange(20)):
-                run.feed()
-            time.sleep(rng.uniform(0, 0.05))
-            workers = [pid for pid in children(run.process.pid) if alive(pid) and pid not in {first[0], *first[3:]}]
-            os.kill(rng.choice(workers), signal.SIGKILL)
-        run.feed()
-        err = run.end()
-        assert run.process.returncode == 70, err
-    check_claims(tmp_path / "out", run.kept)
-    told = counters(report_of(tmp_path / "out"))
-    assert told["packets"] == run.packets == told["packets.tcp"] + told["lost_with_worker.packets"]
-    assert list(temp.iterdir()) == []
-
-
 def test_kills_at_random_moments(tmp_path: Path, temp: Path) -> None:
     """Whenever workers are killed, every packet is done or counted as lost, and every claim is true."""
-    kill_at_random(0, tmp_path, temp)
+    kill_at_random(0, ("worker-",), tmp_path, temp)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 51))
 def test_kills_at_fifty_times_random_moments(seed: int, tmp_path: Path, temp: Path) -> None:
     """... in 50 of 50 runs."""
-    kill_at_random(seed, tmp_path, temp)
+    kill_at_random(seed, ("worker-",), tmp_path, temp)
 
 
 # --------------------------------------------------------------------------- live

@@ -19,8 +19,9 @@ from pipeline.capture import Capture
 from pipeline.config import Config
 from pipeline.errors import CaptureError, InternalError, OutputError
 from pipeline.memory import Memory, nothing_spooled
-from pipeline.stages.capture import UNRELEASED, capture_stage
+from pipeline.stages.capture import capture_stage
 from pipeline.stages.process import Outbox, Stage, run_stage, targets
+from pipeline.stages.releases import UNRELEASED
 from pipeline.stages.worker import worker_stage
 from pipeline.stages.writer import writer_stage
 from pipeline.transport import Sender, Waiter, Wires
