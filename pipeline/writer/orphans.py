@@ -15,16 +15,30 @@ the highest number that was given before it: a connection that goes on, or a lat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from pipeline.report.rows import Run
-from pipeline.writer.notes import Counts
 from workers.contract import INPUT_SHIFT, OFFSET_MASK, Closed, CloseReason, Completeness, Data, EventBatch, Opened
 from workers.events import dtypes
 
 _TYPES: Final = dtypes(Closed)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of each worker's place: behind the highest counter of a connection, who is there, and what is added to its."""
+
+    next: Any
+    owner: Any
+    base: Any
+
+    @classmethod
+    def new(cls, workers: int) -> Counts:
+        """As a run begins."""
+        return cls([0] * workers, list(range(workers)), [0] * workers)
 
 
 class Orphan:

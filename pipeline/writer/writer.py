@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from pipeline.writer.analysis.analyses import Analyses
     from pipeline.writer.analysis.hosting import HostFor
     from pipeline.writer.appended import Appended
-    from pipeline.writer.notes import Counts
-    from pipeline.writer.orphans import Orphans
+    from pipeline.writer.orphans import Counts, Orphans
 
 _ROWS: Final = 4096  # rows formatted together
 _FOUND_ROWS: Final = 4  # of a stream and of what is found in it, for which space is taken ahead

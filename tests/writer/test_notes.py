@@ -142,7 +142,7 @@ def test_a_full_disk_makes_them_useless(path: Path, monkeypatch: pytest.MonkeyPa
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "pwritev", full)
+    monkeypatch.setattr(module.os, "pwrite", full)
     told(notes, written(4, 0, 10, 100))
     notes.check({"": [0, 0]}, counted())
     with pytest.raises(ValueError, match="no room"):
