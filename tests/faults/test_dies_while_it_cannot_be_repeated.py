@@ -19,12 +19,13 @@ import pytest
 
 from pipeline.stages.inhand import FAULT
 from tests.bench.generate import generate
-from tests.build import Conversation
+from tests.build import Conversation, write_pcap
 from tests.effort import tries
 from tests.faults.killing import children, in_session
 from tests.faults.trials import BATCHES
 from tests.forms import crossed
 from tests.live.network import Network, capturing
+from tests.rough import Rough
 from tests.runs import COMMAND, MARKER, REPORT, Finished, counters, environment, flows, report_of, run_apart
 
 DEATHS = ["0@0", "1@4", "0@-1", "1@3:raise"]
@@ -120,6 +121,17 @@ def test_a_writer_that_dies_leaves_no_claim(fault: str, web: Path, tmp_path: Pat
     assert told["streams"] == len(named)
     assert told["lost_with_worker.packets"] == 0
     assert (told["lost_with_writer.bytes"] > 0) is not fault.endswith("@-1")
+
+
+@pytest.mark.parametrize("words", [("-C", "3000"), ("-F", "%A-%B")])
+def test_a_writer_that_dies_amid_trouble_leaves_no_claim(words: tuple[str, ...], tmp_path: Path, temp: Path) -> None:
+    """Streams whose start moves down, that have several files, that share names: the account holds, claims are true."""
+    capture = write_pcap(tmp_path / "rough.pcap", Rough(1).packets(12))
+    done = piped(capture, tmp_path / "out", temp, "writer-0@4", *words, "--batch-packets", "64")
+    assert done.status == 70, done.err
+    assert "error: writer-0 died\n" in done.err
+    _, lost = check_claims(tmp_path / "out")
+    assert lost
 
 
 def test_what_was_analyzed_of_a_lost_stream_is_told_as_cut(web: Path, tmp_path: Path, temp: Path) -> None:
