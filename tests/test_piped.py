@@ -18,7 +18,7 @@ import zstandard
 
 from tests import rough
 from tests.bench.generate import generate
-from tests.bench.measure import _private, descendants
+from tests.bench.measure import descendants, private_memory
 from tests.build import Conversation, Packet, pcap_bytes, pcapng_blocks
 from tests.forms import beside, crossed, ended, run_fed, started, without_sources
 from tests.runs import REPORT, differences, files, flows, output, reads, report_of, run_here
@@ -266,7 +266,7 @@ def peak_of(process: subprocess.Popen[bytes]) -> tuple[int, int]:
     """Of a run, until it is over: the most private memory of all its processes together, the most spool. Bytes."""
     private = spool = 0
     while process.poll() is None:
-        sizes = [size for size in map(_private, descendants(process.pid)) if size is not None]
+        sizes = [size for size in map(private_memory, descendants(process.pid)) if size is not None]
         private = max(private, sum(size for size, _ in sizes))
         with contextlib.suppress(OSError):
             spool = max(spool, spooled(process.pid))

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _Apply: TypeAlias = Callable[[Happened, int], list[int]]
 """Does what a message of a worker says; gives the batches of which the worker's share, with -c all, is written now."""
 
+_Bury: TypeAlias = Callable[[int], None]
+"""Ends the streams of a worker that died."""
+
 RELEASE: Final = "release"
 """Kind of the note that a worker's share of a batch is written."""
 
@@ -75,13 +78,10 @@ def writer_stage(
     memory = Memory(config, nothing_spooled if spool is None else spool.view, keep=len(sources) + 1)
     tell = _teller(outbox, status)
     if config.console:
-        writer, apply = _printing(config, fragment, memory, len(sources), tell)
-        bury: Callable[[int], None] = writer.bury
+        writer, apply, bury = _printing(config, fragment, memory, len(sources), tell)
     else:
         room = _room(number % config.writers, config, fragment, usage, tell)
-        writer = Writer(config, fragment, memory, room=room, tell=tell)
-        keeping = _Keeping(config, writer, fragment, before)
-        apply, bury = keeping.apply, keeping.bury
+        writer, apply, bury = _writing(config, fragment, memory, room, tell, before)
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
     lose = partial(_lose, number, sources, inbox, release, wires)
     Losses(config, f"writer-{number}", wires, outbox, lose, inbox)
@@ -172,9 +172,17 @@ def _room(number: int, config: Config, fragment: Path, usage: Usage | None, tell
     return Room(config, fragment, usage, number, tell)
 
 
+def _writing(
+    config: Config, fragment: Path, memory: Memory, room: Room | None, tell: Tell, before: Path | None
+) -> tuple[Writer, _Apply, _Bury]:
+    """Events are applied as they come."""
+    writer = Writer(config, fragment, memory, room=room, tell=tell)
+    keeping = _Keeping(config, writer, fragment, before)
+    return writer, keeping.apply, keeping.bury
+
+
 class _Keeping:
-    """Events are applied as they come; where the run goes on without this writer, should it die, it is noted what it
-    has done."""
+    """Where the run goes on without this writer, should it die, it is noted what it has done."""
 
     def __init__(self, config: Config, writer: Writer, fragment: Path, before: Path | None) -> None:
         self._writer = writer
@@ -218,7 +226,7 @@ class _Keeping:
                 notes.check(ends, self._writer.counters)
 
 
-def _printing(config: Config, fragment: Path, memory: Memory, workers: int, tell: Tell) -> tuple[Writer, _Apply]:
+def _printing(config: Config, fragment: Path, memory: Memory, workers: int, tell: Tell) -> tuple[Writer, _Apply, _Bury]:
     """Events are applied when all workers have spoken, and printed."""
     from pipeline.stages.in_step import InStep
     from pipeline.writer.printing_writer import console_writer
@@ -233,4 +241,4 @@ def _printing(config: Config, fragment: Path, memory: Memory, workers: int, tell
             released += [number] if number != END_OF_INPUT else []
         return released
 
-    return writer, apply
+    return writer, apply, writer.bury

@@ -210,7 +210,8 @@ class Folder:
 
     def write_new(self, file: StoredFile, pieces: Sequence[Piece], size: int) -> None:
         """As ``write``, at offset 0 of a file that is not there yet, which does not stay open."""
-        if self.part or self.room is not None or "/" in file.name or len(pieces) > _MOST_PIECES:
+        watched = self.room is not None or self.made is not None
+        if self.part or watched or "/" in file.name or len(pieces) > _MOST_PIECES:
             self.write(file, pieces, size, 0)
             return
         try:
