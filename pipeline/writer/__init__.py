@@ -4,6 +4,7 @@
     stream            one stream on its way to disk: its files, frontier, digest, conflicts
     streams           those that are open; most are written in one piece, and are kept as less
     payload           the bytes of a batch, gathered from where they were captured
+    scattered         ... small pieces of a batch, close together in their file, written as one
     orphans           streams whose worker died: what is known of them without it
     notes             what this writer has open and on disk, for whoever outlives it
     overlaps          where later bytes differ; comparing: with what is on disk

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.memory import Arrays, places
-from workers.contract import INPUT_SHIFT, U64, Data, EventBatch
+from workers.contract import I64, INPUT_SHIFT, U64, Bools, Data, EventBatch
 
 _FEW = 24  # rows that are not worth a gather
 
@@ -30,7 +30,18 @@ class Piece(NamedTuple):
     even: bool  # all rows but the last are of one size
 
 
-def pieces(data: Data) -> list[Piece]:
+class PieceColumns(NamedTuple):
+    """Pieces as columns."""
+
+    stream: U64
+    offset: I64
+    low: I64
+    high: I64
+    size: I64
+    even: Bools
+
+
+def cut(data: Data) -> PieceColumns:
     """The table cut where the stream changes, a byte is skipped, or the input changes."""
     size = data.size.astype(np.int64)
     count = len(size)
@@ -45,7 +56,11 @@ def pieces(data: Data) -> list[Piece]:
     changes = np.zeros(count, np.int64)
     np.cumsum(size[1:] != size[:-1], out=changes[1:])
     even = changes[np.maximum(high - 2, low)] == changes[low]
-    columns = (data.stream[low], data.offset[low], low, high, total, even)
+    return PieceColumns(data.stream[low], data.offset[low], low, high, total, even)
+
+
+def pieces(columns: PieceColumns) -> list[Piece]:
+    """One by one."""
     return list(map(Piece._make, zip(*(column.tolist() for column in columns), strict=True)))
 
 
@@ -92,6 +107,14 @@ class Payload:
         else:
             found = [view[a:b] for a, b in zip(self._starts[low:high], self._stops[low:high], strict=True)]
         return [memoryview(b"".join(found))] if whole and len(found) > 1 else found
+
+    def items(self, low: int, high: int) -> NDArray[np.void] | None:
+        """Rows [low, high) as items of one size; None where they are not, or not of one array."""
+        source, sizes = self._source, self._data.size[low:high]
+        if not isinstance(source, int) or (sizes != sizes[0]).any():
+            return None
+        found: NDArray[np.void] = self._items(source, int(sizes[0]))[self._places[low:high]]
+        return found
 
     def _items(self, source: int, size: int) -> NDArray[np.void]:
         """An array as overlapping items of ``size`` bytes, one at every place."""

@@ -28,8 +28,9 @@ from pipeline.writer.comparing import Comparing
 from pipeline.writer.failures import Failures, Tell
 from pipeline.writer.folder import Folder
 from pipeline.writer.names import Names, endpoints, provisional
-from pipeline.writer.payload import Payload, pieces
+from pipeline.writer.payload import Payload, cut, pieces
 from pipeline.writer.rebasing import rebase
+from pipeline.writer.scattered import in_file_order, write_together
 from pipeline.writer.spans import note_span
 from pipeline.writer.stream import Stream
 from pipeline.writer.streams import Streams, are_simple
@@ -79,6 +80,9 @@ class Writer:
         self._comparing = Comparing(
             self._streams, self.folder, room, config.limits.conflict_bytes, self.counters, self._fail, self._changed
         )  # fmt: skip
+        several = len(config.inputs) > 1 or config.append  # inputs, or streams of one file
+        self._anyhow = room is None and not (several or config.console or config.protocols)
+        """Whether it makes no difference in which order the bytes of a batch are written."""
         self._path = fragment
         self._orphans: Orphans | None = None
         if config.part:
@@ -140,6 +144,9 @@ class Writer:
 
     def _take_in(self, events: EventBatch) -> Payload | None:
         """Streams that begin, and new bytes."""
+        captured = events.data
+        if self._anyhow:
+            events = in_file_order(events, self._streams)
         opened, data, overlaps = events.opened, events.data, events.overlaps
         if self.analyses is not None:
             self.analyses.expect(events)
@@ -158,9 +165,9 @@ class Writer:
                 self._streams[number].begin_part(offset)
         if payload is not None and data is not None:
             self._write(data, payload)
-            if self._beside.map is not None:
+            if self._beside.map is not None and captured is not None:
                 with self._beside.tried("map"):
-                    self._beside.map.add(events.number, data)
+                    self._beside.map.add(events.number, captured)
         return payload
 
     def _conclude(self, events: EventBatch) -> None:
@@ -262,7 +269,10 @@ class Writer:
         begun, skipped, room = streams.begun, 0, self._room
         if analyses is not None:
             analyses.begin(data)
-        for number, offset, low, high, size, even in pieces(data):
+        found = cut(data)
+        if self._anyhow:
+            found = write_together(found, data, payload, streams, self.folder)
+        for number, offset, low, high, size, even in pieces(found):
             if not offset and number in begun:
                 skipped += size - self._write_first(number, gather(low, high, even=even), size)
                 continue
