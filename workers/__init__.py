@@ -12,6 +12,7 @@ outcome, never an exception. The same input gives the same events, however it wa
     inorder.py      the vector path: flows whose segments simply follow one another, all at once
     reordered.py    ... or were sent again, or out of order, as long as the batch itself mends it
     connection.py   the other path, packet by packet: SYN, FIN, RST, tuple reuse
+    stretches.py    ... plain segments of a connection: floods of them in the worst order
     segment.py      ... such a packet
     direction.py    ... one direction of it: offsets, window, holes, frontier, -C
     overlap.py      who wins an overlap: policies as a table, the queue that they judge

@@ -9,7 +9,7 @@ the table keeps in its columns.
 """
 
 from bisect import bisect_left, bisect_right
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 
 class Origin(NamedTuple):
@@ -20,6 +20,8 @@ class Origin(NamedTuple):
     clock: int  # ns, packet clock
 
 
+_FINAL: Final = 256
+
 Span: TypeAlias = tuple[int, int]
 """Offset of the first byte, offset behind the last one."""
 
@@ -27,16 +29,17 @@ Span: TypeAlias = tuple[int, int]
 class Assembler:
     """The ranges of one direction."""
 
-    __slots__ = ("ends", "floor", "origins", "starts")
+    __slots__ = ("_final", "ends", "floor", "origins", "starts")
 
     def __init__(self) -> None:
         self.starts: list[int] = []
         self.ends: list[int] = []
         self.origins: list[Origin] = []
         self.floor: int | None = None
+        self._final = 0  # so many of the lists' first entries were folded: nobody looks below the floor
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return len(self.starts) - self._final
 
     def insert(self, start: int, end: int, origin: Origin) -> tuple[list[Span], list[Span]]:
         """Add [start, end), not empty; return its new pieces and its pieces that were there, each in order."""
@@ -68,6 +71,37 @@ class Assembler:
         del starts[low + 1 : high], ends[low + 1 : high], self.origins[low + 1 : high]
         return new, old
 
+    def add(self, start: int, end: int, place: int, packets: int, clock: int) -> int:
+        """``insert`` of what is all new: the range that has it now, by its index. -1: some of it is there already, and
+        nothing is changed."""
+        starts, ends = self.starts, self.ends
+        at = bisect_left(ends, start)
+        if at == len(starts) or end < starts[at]:
+            starts.insert(at, start)
+            ends.insert(at, end)
+            self.origins.insert(at, tuple.__new__(Origin, (place, packets, clock)))  # a third of its constructor
+            return at
+        if ends[at] == start:
+            above = at + 1
+            if above == len(starts) or end < starts[above]:
+                ends[at] = end
+                return at
+            if end > starts[above]:
+                return -1
+            del ends[at], starts[above], self.origins[above]
+            return at
+        if end > starts[at]:
+            return -1
+        starts[at] = start
+        known = self.origins[at]  # as in insert
+        self.origins[at] = Origin(place, known.packets, known.clock)
+        return at
+
+    def holds(self, start: int, end: int) -> bool:
+        """Whether all of [start, end), not empty, is there."""
+        at = bisect_right(self.starts, start) - 1
+        return at >= 0 and end <= self.ends[at]
+
     def reach(self, offset: int) -> int:
         """The end of the range that holds or touches ``offset``; ``offset`` itself where none does."""
         i = bisect_right(self.starts, offset) - 1
@@ -80,14 +114,23 @@ class Assembler:
 
     def fold(self) -> tuple[int, int, Origin]:
         """Take out the lowest range: it is final, and so is all below the next one's start. Needs two."""
-        lowest = (self.starts.pop(0), self.ends.pop(0), self.origins.pop(0))
-        self.floor = self.starts[0]
+        at = self._final
+        lowest = self.starts[at], self.ends[at], self.origins[at]
+        self.floor = self.starts[at + 1]
+        self._final += 1
+        if self._final == _FINAL:  # what is moved for it is shared by so many
+            del self.starts[:_FINAL], self.ends[:_FINAL], self.origins[:_FINAL]
+            self._final = 0
         return lowest
+
+    def second(self) -> int:
+        """Where the second range starts. Needs two."""
+        return self.starts[self._final + 1]
 
     def ranges(self) -> list[tuple[int, int, Origin]]:
         """All ranges as (start, end, origin), the lowest first."""
-        return list(zip(self.starts, self.ends, self.origins, strict=True))
+        return list(zip(self.starts, self.ends, self.origins, strict=True))[self._final :]
 
     def between(self, low: int, high: int) -> int:
         """How many bytes of [low, high) are there."""
-        return sum(max(0, min(end, high) - max(start, low)) for start, end in zip(self.starts, self.ends, strict=True))
+        return sum(max(0, min(end, high) - max(start, low)) for start, end, _ in self.ranges())

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from workers.contract import I64, SHARDS, Bools, CloseReason, PacketBatch
+from workers.connection import PENDING
+from workers.contract import FIN, I64, RST, SHARDS, SYN, Bools, CloseReason, PacketBatch
 from workers.events import Events
 from workers.limits import Limits
 from workers.table import Table
@@ -23,6 +24,26 @@ _HALF_OPEN_SHARE = 2
 
 _CUT_COSTS = 50
 """What it takes to cut a batch, in packets that are judged segment by segment."""
+
+
+def may_begin(batch: PacketBatch, table: Table, rows: I64) -> I64:
+    """How many connections each flow (u,) may begin with the packets of a batch, were all but its SYNs plain ones.
+
+    Once a connection may be over, each packet may begin one."""
+    flow, flags = batch.flow, batch.flags
+    wild = np.zeros(len(rows), np.bool_)
+    wild[flow[(flags & (FIN | RST)) != 0]] = True
+    known = np.flatnonzero(rows >= 0)
+    at, limits = rows[known], table.limits
+    patience = min(limits.half_open_ns, limits.closed_ns, limits.idle_ns)
+    earliest = np.minimum(table.rows["clock"][at], batch.time[0] + batch.lag[0])
+    wild[known] |= table.over(at) | ((table.rows["state"][at] & PENDING) != 0)
+    wild[known] |= batch.clock - earliest > patience
+    if batch.clock - batch.time[0] - batch.lag[0] > patience:
+        wild[:] = True
+    syns = np.bincount(flow[(flags & SYN) != 0], minlength=len(rows)) + (rows < 0)
+    most: I64 = np.where(wild, np.bincount(flow, minlength=len(rows)), syns)
+    return most
 
 
 class Crowding:
@@ -83,16 +104,17 @@ class Crowding:
         rows = table.of_shards(shards)
         now = np.zeros(SHARDS, np.int64)
         now[shards] = [clocks[shard] for shard in shards.tolist()]
-        expired = table.due(rows) < now[table.place[rows]]
-        table.close(rows[expired], CloseReason.IDLE, out)
-        rows = rows[~expired]
-        half, of = table.half_open(rows), table.place[rows]
+        half, over, of = table.half_open(rows), table.over(rows), table.place[rows]
+        expired = table.due(rows, half, over) < now[of]
+        if expired.any():
+            table.close(rows[expired], CloseReason.IDLE, out)
+            rows, half, over, of = rows[~expired], half[~expired], over[~expired], of[~expired]
         count, pending = np.bincount(of, minlength=SHARDS), np.bincount(of[half], minlength=SHARDS)
         crowd = np.minimum(self._lacking(self._most, count, _SHARE), count)
         flood = np.minimum(self._lacking(self._half_open, pending, _HALF_OPEN_SHARE), count)
         going = np.maximum(crowd, flood)
         if going[shards].any():
-            rank = np.where(half, 0, np.where(table.over(rows), 1, 2))
+            rank = np.where(half, 0, np.where(over, 1, 2))
             order = np.lexsort((table.rows["ident"][rows], table.rows["clock"][rows], rank, of))
             of = of[order]
             goes = order[np.arange(len(of)) - np.searchsorted(of, of) < going[of]]

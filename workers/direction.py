@@ -9,8 +9,9 @@ columns, with the same events. A Direction is loaded from a row of the table and
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from workers.assembler import Assembler, Origin, Span
 from workers.contract import ACK, SYN, GapReason
@@ -62,7 +63,8 @@ FIELDS: Final = (
 """Columns of the table of directions, and attributes of a Direction, in this order."""
 
 
-class Part(NamedTuple):
+@dataclass(slots=True)
+class Part:
     """One file of a stream: from ``start`` on, its highest byte, and what its holes come to."""
 
     start: int
@@ -84,7 +86,7 @@ class Detail:
 class Direction:
     """See FIELDS for the attributes that are columns."""
 
-    __slots__ = (*(name for name, _ in FIELDS), "detail", "jumped", "opened", "shard", "stream")
+    __slots__ = (*(name for name, _ in FIELDS), "detail", "jumped", "loaded", "opened", "shard", "stream")
 
     base: int
     ack: int
@@ -116,6 +118,7 @@ class Direction:
          self.next, self.end, self.origin, self.fin, self.written, self.seen, self.overlap, self.beyond,
          self.outside, self.not_data, self.refused, self.snapped, self.first, self.last, self.packets,
          self.length, self.clipped, self.disorder) = row  # fmt: skip
+        self.loaded = row
         self.stream = stream
         self.shard = shard
         self.jumped = False  # the frontier moved other than with Data at it
@@ -129,7 +132,7 @@ class Direction:
             # in-order bytes that came since it was stored lengthen the last range, and the last part if that is
             # where it ends: beyond the limit of -C it does not
             if detail.parts[-1].high == detail.ranges.ends[-1]:
-                detail.parts[-1] = detail.parts[-1]._replace(high=self.next)
+                detail.parts[-1].high = self.next
             detail.ranges.ends[-1] = self.next
         self.detail = detail
 
@@ -151,7 +154,7 @@ class Direction:
     @property
     def further(self) -> int:
         """How many ranges it has beyond the first."""
-        return max(0, len(self.detail.ranges.starts) - 1)
+        return max(0, len(self.detail.ranges) - 1)
 
     # Sequence numbers
 
@@ -192,7 +195,8 @@ class Direction:
             out.counters["moved_beyond"] += cut
         if self.state & OPENED:
             part = self.detail.parts[0]
-            self.detail.parts[0] = part._replace(start=offset, holes=part.holes + self.origin - offset)
+            part.start = offset
+            part.holes += self.origin - offset
             out.row("rebases", (self.stream, self.shard, offset))
         else:  # no byte yet, so no offset was told: offset 0 itself goes there
             self.base = (self.base + offset) & MASK
@@ -259,7 +263,7 @@ class Direction:
             top = max(low, min(high, keep))
             self.beyond += high - top
             if top > low:
-                self._lay_out(low, top, limits, out)
+                self.lay_out(low, top, limits, out)
                 self.written += top - low
                 row = self.stream, self.shard, low, place + low - start, top - low, segment.packet, segment.time
                 out.row("data", row)
@@ -273,7 +277,7 @@ class Direction:
                 out.row("overlaps", judged)
         self.next = ranges.reach(before)
         self.jumped |= min(self.next, keep) > told
-        self._hold()
+        self.hold()
         if len(ranges) > limits.ranges_per_direction:
             self.fold(limits, out)
 
@@ -292,7 +296,7 @@ class Direction:
         out.counters["limit.ranges"] += queue.forget(limits.ranges_per_direction)
         return verdicts
 
-    def _lay_out(self, low: int, high: int, limits: Limits, out: Events) -> None:
+    def lay_out(self, low: int, high: int, limits: Limits, out: Events) -> None:
         """New bytes [low, high) go into a part; a new part where the holes would be too large."""
         parts = self.detail.parts
         i = len(parts) - 1
@@ -300,9 +304,10 @@ class Direction:
             i -= 1
         part = parts[i]
         if low < part.high:
-            parts[i] = Part(part.start, part.high, part.holes - (high - low))
+            part.holes -= high - low
         elif part.holes + low - part.high <= limits.hole_bytes:
-            parts[i] = Part(part.start, high, part.holes + low - part.high)
+            part.holes += low - part.high
+            part.high = high
         else:
             parts.insert(i + 1, Part(low, high, 0))
             out.counters["limit.hole_bytes"] += 1
@@ -310,7 +315,8 @@ class Direction:
 
     # The frontier
 
-    def _hold(self) -> None:
+    def hold(self) -> None:
+        """Note whether ranges lie beyond the frontier."""
         ends = self.detail.ranges.ends
         if ends and ends[-1] > self.next:
             self.state |= HELD
@@ -333,12 +339,12 @@ class Direction:
             out.row("gaps", (self.stream, self.shard, self.next, behind - self.next, int(reason), packet))
             self.next = ranges.reach(behind)
             self.jumped = True
-        self._hold()
+        self.hold()
 
     def fold(self, limits: Limits, out: Events) -> None:
         """Too many ranges: the lowest becomes final. Needs two."""
         keep = 1 << 62 if limits.stream_bytes is None else self.origin + limits.stream_bytes
-        self.give_up(self.detail.ranges.starts[1], GapReason.LIMIT, out)
+        self.give_up(self.detail.ranges.second(), GapReason.LIMIT, out)
         low, high, origin = self.detail.ranges.fold()
         out.counters["limit.ranges"] += 1
         self._run(low, min(high, keep), origin, out)

@@ -69,6 +69,7 @@ class Events:
         self.extents = extents
         self.packet = 0  # the one that is being judged; 0: connections are being closed
         self.counters = Counter() if counters is None else counters
+        self.mixed = False  # rows of one stream's bytes may be in a block and by themselves
         self.rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
         self.blocks: dict[str, list[Any]] = {name: [] for name in TABLES}
 
@@ -95,7 +96,11 @@ class Events:
             return None
         if len(blocks) == 1:
             return blocks[0]
-        return TABLES[name](*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+        table = TABLES[name](*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+        if self.mixed and name in ("data", "overlaps"):
+            order = np.lexsort((table.packet, table.stream))
+            table = TABLES[name](*(column[order] for column in table))
+        return table
 
 
 def untaken_in(events: EventBatch) -> list[tuple[int, int]]:

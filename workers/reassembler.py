@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workers import connection as cn
 from workers import direction as dr
@@ -32,11 +35,17 @@ from workers.contract import (
     PacketBatch,
     Untaken,
 )
-from workers.crowding import Crowding
+from workers.crowding import Crowding, may_begin
 from workers.events import Events
 from workers.limits import Limits
 from workers.segment import Segment
+from workers.stretches import Stretches, may_stretch
 from workers.table import NO_COUNTER, Table, key_bytes
+
+Keys: TypeAlias = NDArray[np.object_]
+"""Flow keys as the table's index has them (bytes), by flow of a batch."""
+
+_flow = attrgetter("flow")
 
 _SWEEP_EVERY = 4
 """Batches between two sweeps for expired connections; their result is the same at any rhythm."""
@@ -49,13 +58,13 @@ class _Known(NamedTuple):
     """A batch, and of its flows (u,) the keys and the table's rows: -1 for those that have none."""
 
     batch: PacketBatch
-    keys: list[bytes]
+    keys: Keys
     rows: I64
 
     def part(self, chosen: Bools) -> tuple[_Known, I64]:
         """Some rows of the batch, and which of its flows are in them."""
         batch, flows = _part(self.batch, chosen)
-        return _Known(batch, [self.keys[i] for i in flows.tolist()], self.rows[flows]), flows
+        return _Known(batch, self.keys[flows], self.rows[flows]), flows
 
 
 class Reassembler:
@@ -130,7 +139,7 @@ class Reassembler:
 
     def _judge(self, batch: PacketBatch, out: Events) -> None:
         keys = key_bytes(batch.keys)
-        self._judge_known(_Known(batch, keys, self.table.find(keys)), out)
+        self._judge_known(_Known(batch, np.fromiter(keys, np.object_, len(keys)), self.table.find(keys)), out)
 
     def _judge_known(self, known: _Known, out: Events) -> None:
         rest: _Known | None = known
@@ -159,11 +168,14 @@ class Reassembler:
             fresh = np.flatnonzero(simple & (rows < 0))
             if len(fresh):
                 self.crowding.began(np.bincount(batch.shards[fresh], minlength=SHARDS))
-                rows[fresh] = table.add([keys[i] for i in fresh.tolist()], batch.keys[fresh], batch.shards[fresh])
+                rows[fresh] = table.add(keys[fresh].tolist(), batch.keys[fresh], batch.shards[fresh])
             inorder.commit(batch, table, rows, r, g, simple, out)
             if settled is not None:
                 inorder.say_frontiers(table, rows, g, settled & simple[g.flow], out)
             odd = ~simple
+            if not self.untaken and may_stretch(self.limits):
+                self._in_stretches(batch, keys, np.flatnonzero((odd & ~crowded)[batch.flow]), out)
+                odd &= crowded
         if odd.any():
             self._one_by_one(batch, keys, np.flatnonzero(odd[batch.flow]), out)
         return None
@@ -172,9 +184,9 @@ class Reassembler:
         """Flows of shards that may have to make room for a connection within this batch."""
         shards = batch.shards
         beginning = np.bincount(shards[simple & (rows < 0)], minlength=SHARDS)
-        if not simple.all():  # of the others, each packet may begin one
-            packets = np.bincount(batch.flow, minlength=len(rows))
-            beginning = beginning + np.bincount(shards, np.where(simple, 0, packets), SHARDS).astype(np.int64)
+        if not simple.all():
+            others = np.where(simple, 0, may_begin(batch, self.table, rows))
+            beginning = beginning + np.bincount(shards, others, SHARDS).astype(np.int64)
         return self.crowding.crowded(beginning)[shards]
 
     def _cuts_for_lone(self, batch: PacketBatch, rows: I64) -> I64 | None:
@@ -208,7 +220,7 @@ class Reassembler:
         before[batch.flow[~behind]] = True
         rest, flows = known.part(behind)
         moved = np.flatnonzero((rest.rows >= 0) | before[flows])  # of the others none has begun
-        rest.rows[moved] = self.table.find([rest.keys[i] for i in moved.tolist()])
+        rest.rows[moved] = self.table.find(rest.keys[moved].tolist())
         return rest
 
     def _look(self, clocks: dict[int, int], out: Events) -> None:
@@ -218,7 +230,37 @@ class Reassembler:
 
     # Segment by segment
 
-    def _one_by_one(self, batch: PacketBatch, keys: list[bytes], chosen: I64, out: Events) -> None:
+    def _in_stretches(self, batch: PacketBatch, keys: Keys, chosen: I64, out: Events) -> None:
+        """The chosen rows, connection by connection: no shard of theirs has to make room within the batch."""
+        if not len(chosen):
+            return
+        stretches = Stretches(batch, chosen, self.limits, out)
+        loaded: dict[int, Connection] = {}
+        for flow, mine in groupby(stretches, _flow):
+            row = self.table.index.get(keys[flow])
+            connection = None if row is None else self.table.load(row)
+            for stretch in mine:
+                at = stretch.low
+                while at < stretch.high:
+                    if connection is not None:
+                        at = stretches.take(connection, stretch, at)
+                        if at == stretch.high:
+                            break
+                    segment = stretches.segment(at)
+                    if connection is None:
+                        connection = self._open(batch, keys, segment, loaded, out)
+                    connection = self._packet(connection, segment, batch, keys, loaded, out)
+                    at += 1
+            if connection is not None:
+                self._store(connection, out)
+        stretches.say()
+
+    def _store(self, connection: Connection, out: Events) -> None:
+        for direction in connection.sides:
+            direction.tell_frontier(out)
+        self.table.store(connection)
+
+    def _one_by_one(self, batch: PacketBatch, keys: Keys, chosen: I64, out: Events) -> None:
         """The chosen rows in capture order, over all their connections."""
         loaded: dict[int, Connection] = {}
         for segment in _segments(batch, chosen):
@@ -229,12 +271,10 @@ class Reassembler:
                 loaded[segment.flow] = connection
             loaded[segment.flow] = self._packet(connection, segment, batch, keys, loaded, out)
         for connection in loaded.values():
-            for direction in connection.sides:
-                direction.tell_frontier(out)
-            self.table.store(connection)
+            self._store(connection, out)
 
     def _packet(
-        self, connection: Connection, segment: Segment, batch: PacketBatch, keys: list[bytes],
+        self, connection: Connection, segment: Segment, batch: PacketBatch, keys: Keys,
         loaded: dict[int, Connection], out: Events,
     ) -> Connection:  # fmt: skip
         """One packet of one flow; returns the connection that the flow has now."""
@@ -303,7 +343,7 @@ class Reassembler:
     def _open(
         self,
         batch: PacketBatch,
-        keys: list[bytes],
+        keys: Keys,
         segment: Segment,
         loaded: dict[int, Connection],
         out: Events,
@@ -327,7 +367,7 @@ class Reassembler:
         )
         return self.table.load(row)
 
-    def _make_room(self, shard: int, clock: int, keys: list[bytes], loaded: dict[int, Connection], out: Events) -> None:
+    def _make_room(self, shard: int, clock: int, keys: Keys, loaded: dict[int, Connection], out: Events) -> None:
         mine = [(flow, connection) for flow, connection in loaded.items() if connection.shard == shard]
         for _, connection in mine:
             self.table.store(connection)
@@ -337,7 +377,7 @@ class Reassembler:
                 del loaded[flow]
 
     def _replace(
-        self, old: Connection, reason: CloseReason, batch: PacketBatch, keys: list[bytes], first: Segment,
+        self, old: Connection, reason: CloseReason, batch: PacketBatch, keys: Keys, first: Segment,
         loaded: dict[int, Connection], out: Events,
     ) -> Connection:  # fmt: skip
         """The old connection is over, ``first`` begins the next one of its tuple."""

@@ -12,6 +12,7 @@ and ``pending``.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
@@ -92,6 +93,8 @@ class Table:
         self.place: I16 = np.full(_ROWS, _FREE, np.int16)
         """Of each row the shard of its connection, or _FREE. Apart from ``rows``: whole columns are searched for it."""
         self.index: dict[bytes, int] = {}
+        self._names: NDArray[np.object_] = np.empty(_ROWS, np.object_)
+        """Of each row its key in ``index``: the very object, which knows its hash already."""
         self.details: dict[int, Detail] = {}
         self.ranges: I64 = np.zeros(SHARDS, np.int64)
         """By shard, the ranges that ``details`` holds beyond the first of each direction, where they have a limit."""
@@ -133,6 +136,7 @@ class Table:
         count = len(keys)
         new = self._rows_for(count)
         self.index.update(zip(keys, new.tolist(), strict=True))
+        self._names[new] = np.fromiter(keys, np.object_, count)
         self.keys[new] = words
         self.place[new] = shards
         self.rows.view(_ROW_BYTES)[new] = _NEW_ROW.view(_ROW_BYTES)
@@ -160,11 +164,13 @@ class Table:
         self.sides.view(np.uint8)[: old.nbytes] = old.view(np.uint8)
         words, self.keys = self.keys, np.zeros((2 * size, KEY_WORDS), np.uint64)
         self.keys[:size] = words
+        self._names = np.concatenate([self._names, np.empty(size, np.object_)])
         self.place = np.concatenate([self.place, np.full(size, _FREE, np.int16)])
 
     def key_bytes(self, rows: I64) -> list[bytes]:
         """The keys of rows, as the index knows them."""
-        return key_bytes(self.keys[rows])
+        found: list[bytes] = self._names[rows].tolist()
+        return found
 
     def streams(self, sides: I64) -> U64:
         """Stream numbers of directions: connection << 1, and 1 for the direction that did not begin it."""
@@ -190,7 +196,9 @@ class Table:
         """Pack it again."""
         row = connection.index
         for side, direction in enumerate(connection.sides):
-            self.sides[2 * row + side] = direction.row()
+            columns = direction.row()
+            if columns != direction.loaded:
+                self.sides[2 * row + side] = columns
             if direction.state & dr.DETAIL:
                 self.details[2 * row + side] = direction.detail
             else:
@@ -260,15 +268,14 @@ class Table:
         rows = self.live()
         self.close(rows[self.due(rows) < clock], CloseReason.IDLE, out)
 
-    def due(self, rows: I64) -> I64:
-        """The packet clock after which each of these connections is forgotten."""
-        due: I64 = self.rows["clock"][rows] + self._patience(rows)
-        return due
-
-    def _patience(self, rows: I64) -> I64:
+    def due(self, rows: I64, half_open: Bools | None = None, over: Bools | None = None) -> I64:
+        """The packet clock after which each of these connections is forgotten; with what is known of them already."""
         limits = self.limits
-        half = np.where(self.half_open(rows), limits.half_open_ns, limits.idle_ns)
-        return np.where(self.over(rows), limits.closed_ns, half)
+        half = self.half_open(rows) if half_open is None else half_open
+        patience = np.where(half, limits.half_open_ns, limits.idle_ns)
+        patience = np.where(self.over(rows) if over is None else over, limits.closed_ns, patience)
+        due: I64 = self.rows["clock"][rows] + patience
+        return due
 
     def close(self, rows: I64, reason: CloseReason, out: Events) -> None:
         """Say the final numbers of these connections and forget them.
@@ -374,8 +381,8 @@ class Table:
             totals[name] += int(columns[name].sum())
 
     def _forget(self, rows: I64) -> None:
-        for _ in map(self.index.pop, self.key_bytes(rows)):
-            pass
+        deque(map(self.index.pop, self.key_bytes(rows)), maxlen=0)
+        self._names[rows] = None
         if self.details or self.pending:
             for side in (2 * rows).tolist():
                 self.details.pop(side, None)

@@ -18,7 +18,7 @@ from workers.contract import ACK, I64, RST, SYN, Closed, CloseReason, PacketBatc
 from workers.direction import Direction
 from workers.events import Events
 from workers.limits import Limits
-from workers.reassembler import Reassembler
+from workers.reassembler import Keys, Reassembler
 from workers.segment import Segment
 from workers.seq import MASK
 from workers.table import Table
@@ -133,7 +133,7 @@ class Tracer(Reassembler):
         self._tell = tell
 
     def _packet(
-        self, connection: Connection, segment: Segment, batch: PacketBatch, keys: list[bytes],
+        self, connection: Connection, segment: Segment, batch: PacketBatch, keys: Keys,
         loaded: dict[int, Connection], out: Events,
     ) -> Connection:  # fmt: skip
         idle = bool(connection.count) and segment.clock > connection.expires(self.limits)
