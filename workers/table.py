@@ -99,8 +99,10 @@ class Table:
         self.ranges: I64 = np.zeros(SHARDS, np.int64)
         """By shard, the ranges that ``details`` holds beyond the first of each direction, where they have a limit."""
         self.pending: dict[int, Segment] = {}
-        self.carried: dict[bytes, int] = {}
-        """Of each tuple, how many connections with payload it has had: names must stay unique."""
+        self.carried: dict[int, int] = {}
+        """Of each tuple, how many connections with payload it has had: names must stay unique. By the hash of its key,
+        which nobody can predict and which takes a third of the room. Should two tuples ever share one, their names
+        are distinct all the same, and one of them counts too far."""
         self.ends: dict[tuple[bytes, int], int] = {}
         """Of each direction of a tuple, where its next stream begins in the file. Only with ``append``; as
         ``carried`` it grows with the tuples that carried payload, for their files are never forgotten."""
@@ -213,14 +215,15 @@ class Table:
         """The counter of a connection of this tuple that carries its first payload now."""
         if self.append:
             return 0
-        counter = self.carried.get(key, 0)
-        self.carried[key] = counter + 1
+        known = hash(key)
+        counter = self.carried.get(known, 0)
+        self.carried[known] = counter + 1
         return counter
 
     def forget_counts(self) -> None:
         """Begin to count anew, but for tuples whose connections are remembered: no file that is still to be named, or
         is there and has no row yet, may get the name of another one."""
-        kept = self.carried.keys() & self.index.keys()
+        kept = self.carried.keys() & map(hash, self.index)
         self.carried = {key: self.carried[key] for key in kept}
 
     def base(self, key: bytes, side: int) -> int:

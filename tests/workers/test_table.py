@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -206,3 +207,18 @@ def test_what_a_connection_s_row_says() -> None:
     assert (other["state"], other["reason"]) == (Progress.SEEN | Progress.RESET, CloseReason.RESET)
     assert (other["seen"], other["flags"], other["back_flags"]) == (3, *[Completeness.MIDSTREAM] * 2)
     assert (other["first"], other["last"]) == (-9, -9)  # before 1970, too
+
+
+def test_what_is_known_of_closed_connections_is_small() -> None:
+    """Buffer exhaustion by connections of one byte: what stays of each, that names be unique, takes some 90 bytes."""
+    count = 50_000
+    table = Table(Limits())
+    tracemalloc.start()
+    try:
+        for at in range(0, count, 1000):
+            for key in key_bytes(words(list(range(at, at + 1000)))):
+                assert table.next_counter(key) == 0
+        assert tracemalloc.get_traced_memory()[0] < 120 * count
+    finally:
+        tracemalloc.stop()
+    assert [table.next_counter(key) for key in key_bytes(words([7, 7, count]))] == [1, 2, 0]
