@@ -384,6 +384,7 @@ class Table:
             totals[name] += int(columns[name].sum())
 
     def _forget(self, rows: I64) -> None:
+        rows = np.sort(rows)  # as they were made, mostly: neighbours lie side by side in memory
         deque(map(self.index.pop, self.key_bytes(rows)), maxlen=0)
         self._names[rows] = None
         if self.details or self.pending:
