@@ -93,16 +93,14 @@ class Table:
         self.place: I16 = np.full(_ROWS, _FREE, np.int16)
         """Of each row the shard of its connection, or _FREE. Apart from ``rows``: whole columns are searched for it."""
         self.index: dict[bytes, int] = {}
-        self._names: NDArray[np.object_] = np.empty(_ROWS, np.object_)
-        """Of each row its key in ``index``: the very object, which knows its hash already."""
+        self._names: NDArray[np.object_] = np.empty(_ROWS, np.object_)  # by row: keys as objects of the index
         self.details: dict[int, Detail] = {}
         self.ranges: I64 = np.zeros(SHARDS, np.int64)
         """By shard, the ranges that ``details`` holds beyond the first of each direction, where they have a limit."""
         self.pending: dict[int, Segment] = {}
         self.carried: dict[int, int] = {}
         """Of each tuple, how many connections with payload it has had: names must stay unique. By the hash of its key,
-        which nobody can predict and which takes a third of the room. Should two tuples ever share one, their names
-        are distinct all the same, and one of them counts too far."""
+        a third of its room, which nobody can predict; of two tuples that shared one, one would count too far."""
         self.ends: dict[tuple[bytes, int], int] = {}
         """Of each direction of a tuple, where its next stream begins in the file. Only with ``append``; as
         ``carried`` it grows with the tuples that carried payload, for their files are never forgotten."""
@@ -198,8 +196,7 @@ class Table:
         """Pack it again."""
         row = connection.index
         for side, direction in enumerate(connection.sides):
-            columns = direction.row()
-            if columns != direction.loaded:
+            if (columns := direction.row()) != direction.loaded:
                 self.sides[2 * row + side] = columns
             if direction.state & dr.DETAIL:
                 self.details[2 * row + side] = direction.detail
@@ -273,10 +270,9 @@ class Table:
 
     def due(self, rows: I64, half_open: Bools | None = None, over: Bools | None = None) -> I64:
         """The packet clock after which each of these connections is forgotten; with what is known of them already."""
-        limits = self.limits
         half = self.half_open(rows) if half_open is None else half_open
-        patience = np.where(half, limits.half_open_ns, limits.idle_ns)
-        patience = np.where(self.over(rows) if over is None else over, limits.closed_ns, patience)
+        patience = np.where(half, self.limits.half_open_ns, self.limits.idle_ns)
+        patience = np.where(self.over(rows) if over is None else over, self.limits.closed_ns, patience)
         due: I64 = self.rows["clock"][rows] + patience
         return due
 
@@ -384,8 +380,7 @@ class Table:
             totals[name] += int(columns[name].sum())
 
     def _forget(self, rows: I64) -> None:
-        rows = np.sort(rows)  # as they were made, mostly: neighbours lie side by side in memory
-        deque(map(self.index.pop, self.key_bytes(rows)), maxlen=0)
+        deque(map(self.index.pop, self.key_bytes(np.sort(rows))), maxlen=0)  # neighbours in memory, mostly
         self._names[rows] = None
         if self.details or self.pending:
             for side in (2 * rows).tolist():
