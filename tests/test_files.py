@@ -23,7 +23,9 @@ FUNCTION_LINES = 40
 
 # Larger than the rule, each with its reason. The list only shrinks: an entry that fits again fails.
 LARGE_MODULES: dict[str, str] = {}
-LARGE_FUNCTIONS: dict[str, str] = {}
+LARGE_FUNCTIONS: dict[str, str] = {
+    "workers/stretches.py:Stretches._judge": "what each of a million segments calls costs a fifth of what it takes",
+}
 
 VAGUE = re.compile(r"(^|_)(utils?|helpers?|managers?|common|misc)(_|$)", re.IGNORECASE)
 

@@ -341,12 +341,7 @@ class Reassembler:
         ))  # fmt: skip
 
     def _open(
-        self,
-        batch: PacketBatch,
-        keys: Keys,
-        segment: Segment,
-        loaded: dict[int, Connection],
-        out: Events,
+        self, batch: PacketBatch, keys: Keys, segment: Segment, loaded: dict[int, Connection], out: Events
     ) -> Connection:
         """A new connection whose first packet is ``segment``; makes room for it at the shard's limit."""
         flow = segment.flow
@@ -356,15 +351,8 @@ class Reassembler:
         self.crowding.room[shard] -= 1
         [row] = self.table.add([keys[flow]], batch.keys[flow : flow + 1], batch.shards[flow : flow + 1]).tolist()
         self.table.rows[row] = (
-            segment.packet,
-            segment.time,
-            segment.clock,
-            0,
-            NO_COUNTER,
-            0,
-            shard,
-            segment.side,
-        )
+            segment.packet, segment.time, segment.clock, 0, NO_COUNTER, 0, shard, segment.side
+        )  # fmt: skip
         return self.table.load(row)
 
     def _make_room(self, shard: int, clock: int, keys: Keys, loaded: dict[int, Connection], out: Events) -> None:

@@ -7,6 +7,7 @@ Invariant: a batch is released only when all its bytes are written.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -83,10 +84,9 @@ def writer_stage(
         room = _room(number % config.writers, config, fragment, usage, tell)
         writer, apply, bury = _writing(config, fragment, memory, room, tell, before)
     allow_files(len(config.inputs))  # now that the writer has taken its share for streams
-    lose = partial(_lose, number, sources, inbox, release, wires)
-    Losses(config, f"writer-{number}", wires, outbox, lose, inbox)
+    Losses(config, f"writer-{number}", wires, outbox, partial(_lose, number, sources, inbox, release, wires), inbox)
     ended: set[int] = set()
-    untaken: dict[int, list[tuple[int, int]]] = {}
+    untaken: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
     beat = _pulse(config, writer, status)
     parts = Teller(config, f"writer-{number}", wires, outbox)
     while len(ended) < len(sources):
@@ -94,8 +94,7 @@ def writer_stage(
         beat()
         if isinstance(message, Happened):
             hand.take(message.events.number)
-            if message.events.untaken is not None:
-                untaken.setdefault(message.events.number, []).extend(untaken_in(message.events))
+            untaken[message.events.number] += untaken_in(message.events)
             worker = ALL if config.console else sources[inbox.source]
             for batch in apply(message, worker):
                 outbox.put(release, _released(batch, worker, untaken.pop(batch, [])))
@@ -107,12 +106,17 @@ def writer_stage(
             outbox.put(release, encode_note(Note(BEHIND, {**message.facts, "worker": sources[inbox.source]})))
         elif inbox.source not in ended:
             ended.add(inbox.source)
-            if isinstance(message, Note) and message.kind == LOST:
-                if message.facts["died"]:
-                    bury(sources[inbox.source])
-                outbox.put(release, encode_note(Note(BURIED, {**message.facts, "worker": sources[inbox.source]})))
+            _say_ended(message, sources[inbox.source], bury, partial(outbox.put, release))
     _finish(writer, parts, outbox, hand)
     return {"counters": writer.counters, "renamed": writer.folder.renamed}
+
+
+def _say_ended(message: object, worker: int, bury: _Bury, say: Callable[[list[Frame]], None]) -> None:
+    """A worker has said its last word, or somebody says for it that there is none."""
+    if isinstance(message, Note) and message.kind == LOST:
+        if message.facts["died"]:
+            bury(worker)
+        say(encode_note(Note(BURIED, {**message.facts, "worker": worker})))
 
 
 def _finish(writer: Writer, parts: Teller, outbox: Outbox, hand: Hand) -> None:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pipeline.errors import OutputError
+from pipeline.errors import NoMoreFiles, OutputError
 from pipeline.report.rows import Conflict, Part, Run, StreamRecord
 from pipeline.writer.failures import FAILED
 from pipeline.writer.folder import Folder, StoredFile
@@ -68,6 +68,29 @@ def hash_up_to(stream: Stream, offset: int, folder: Folder) -> None:
             return
         stream.digest.update(block)
         stream.frontier += len(block)
+
+
+def complete_stream(
+    stream: Stream, row: tuple[int, ...], runs: Sequence[Run], folder: Folder, counters: dict[str, int], *, shared: bool
+) -> tuple[tuple[int, ...], Sequence[Run], StreamRecord]:
+    """A stream's files as they stay, and what there is of its row and its runs then, whatever the disk refuses; else as
+    ``close_stream``."""
+    origin = row[2]
+    for again in (False, True):
+        if stream.cap < row[3] or is_doubtful(stream):
+            row, runs = capped(stream, row, runs, folder, counters)
+            stream.end_at(row[3])
+        try:
+            if folder.part:
+                folder.bring(*[file for _, file in stream.files()])
+            return row, runs, close_stream(stream, row, runs, folder, counters, shared=shared)
+        except OutputError as error:
+            folder.failures.took(error)
+            stream.failed = stream.failed or not isinstance(error, NoMoreFiles)
+            if again or isinstance(error, NoMoreFiles):
+                stream.end_at(origin)  # nothing is said of it
+    row, runs = capped(stream, row, runs, folder, counters)
+    return row, runs, close_stream(stream, row, runs, folder, counters)
 
 
 def close_stream(

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from pipeline.report.rows import Conflict
 from pipeline.tree import FILE_COSTS
-from pipeline.writer.folder import StoredFile
+from pipeline.writer.folder import Piece, StoredFile
 from pipeline.writer.names import Endpoints
 from pipeline.writer.spans import Span
 
@@ -62,6 +63,17 @@ class Stream:
         self.kept = 0  # losing bytes there
         self.conflict_file: StoredFile | None = None
         self.spans: list[Span] | None = [] if spans else None
+
+    def hash(self, offset: int, size: int, pieces: Sequence[Piece]) -> None:
+        """These bytes lie at ``offset`` now: the next ones are hashed, and where others were hashed that is void. Only
+        with a digest."""
+        assert self.digest is not None
+        if offset == self.frontier:
+            for piece in pieces:
+                self.digest.update(piece)
+            self.frontier += size
+        elif offset < self.frontier:
+            self.stale = True
 
     def files(self) -> list[tuple[int, StoredFile]]:
         """All files, each with the offset of its first byte, in order."""

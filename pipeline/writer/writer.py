@@ -23,7 +23,7 @@ from pipeline.report.placing import output_error
 from pipeline.report.reserve import reserve
 from pipeline.report.rows import Run, StreamRecord, format_rows
 from pipeline.writer.beside import Beside
-from pipeline.writer.closing import capped, close_single, close_stream, hash_up_to, is_doubtful, new_counters
+from pipeline.writer.closing import close_single, complete_stream, hash_up_to, new_counters
 from pipeline.writer.comparing import Comparing
 from pipeline.writer.failures import Failures, Tell
 from pipeline.writer.folder import Folder
@@ -295,14 +295,8 @@ class Writer:
                 size, buffers = error.written, [memoryview(b"".join(buffers))[: error.written]]
             if analyses is not None and size:
                 analyses.wrote(number, offset, size, low, high, buffers)
-            digest = stream.digest
-            if digest is not None:
-                if offset == stream.frontier:
-                    for buffer in buffers:
-                        digest.update(buffer)
-                    stream.frontier += size
-                elif offset < stream.frontier:
-                    stream.stale = True
+            if stream.digest is not None:
+                stream.hash(offset, size, buffers)
         self.counters["data_bytes"] += int(data.size.sum(dtype="int64")) - skipped
         self.counters["skipped"] += skipped
 
@@ -346,33 +340,13 @@ class Writer:
                 self._say_rows()
 
     def _close_stream(self, stream: Stream, row: tuple[int, ...], runs: Sequence[Run]) -> None:
-        row, runs, record = self._complete(stream, row, runs)
+        shared = self._appended is not None
+        row, runs, record = complete_stream(stream, row, runs, self.folder, self.counters, shared=shared)
         if self.analyses is None:
             self._keep(stream, record)
         else:  # what was found in a stream is known when its connection is over
             for each in self.analyses.close(stream, record, row[3], runs):
                 self._keep(*each)
-
-    def _complete(
-        self, stream: Stream, row: tuple[int, ...], runs: Sequence[Run]
-    ) -> tuple[tuple[int, ...], Sequence[Run], StreamRecord]:
-        """A stream's files as they stay, and what there is of its row and its runs then."""
-        shared, origin = self._appended is not None, row[2]
-        for again in (False, True):
-            if stream.cap < row[3] or is_doubtful(stream):
-                row, runs = capped(stream, row, runs, self.folder, self.counters)
-                stream.end_at(row[3])
-            try:
-                if self.folder.part:
-                    self.folder.bring(*[file for _, file in stream.files()])
-                return row, runs, close_stream(stream, row, runs, self.folder, self.counters, shared=shared)
-            except OutputError as error:
-                self.folder.failures.took(error)
-                stream.failed = stream.failed or not isinstance(error, NoMoreFiles)
-                if again or isinstance(error, NoMoreFiles):
-                    stream.end_at(origin)  # nothing is said of it
-        row, runs = capped(stream, row, runs, self.folder, self.counters)
-        return row, runs, close_stream(stream, row, runs, self.folder, self.counters)
 
     def _keep(self, stream: Stream, record: StreamRecord) -> None:
         """Nothing more will be done to the stream's files but for what -R appends."""
