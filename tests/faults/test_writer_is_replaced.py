@@ -153,7 +153,7 @@ def test_a_live_run_goes_on_when_a_writer_dies(network: Network, tmp_path: Path)
     out, talks = tmp_path / "out", Talks()
     with capturing(network, out, "-i", "a1", "-md5", "--workers", "2", "--writers", "2") as run:
         network.send(talks.more(), "a0", folder=tmp_path)
-        wait_for(lambda: sum(bool(os.stat(out / name).st_size) for name in streams(out)) >= 16)  # all are noted by then
+        wait_for(lambda: sum(bool(each.stat().st_size) for each in out.glob("10.*")) == 16)  # so all are noted
         os.kill(run.children[4], signal.SIGKILL)
         run.until("takes its place")
         network.send(talks.more(), "a0", folder=tmp_path)
