@@ -122,7 +122,7 @@ def test_a_crash_is_a_defect_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("end", "fate"),
     [
-        (lambda: os._exit(0), "ended with exit code 0"),
+        pytest.param(lambda: os._exit(0), "ended with exit code 0", marks=pytest.mark.slow),
         (lambda: os._exit(9), "ended with exit code 9"),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "was ended by SIGKILL"),
         (lambda: os.kill(os.getpid(), signal.SIGSEGV), "was ended by SIGSEGV"),

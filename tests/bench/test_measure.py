@@ -68,6 +68,7 @@ def test_memory_files_count_once() -> None:
     assert seen.shared < seen.total < 80 << 20
 
 
+@pytest.mark.slow
 def test_commands_joined_by_pipes(tmp_path: Path) -> None:
     """All of them are measured, for as long as any of them runs; each reads what the one before prints."""
     seen = tmp_path / "seen"

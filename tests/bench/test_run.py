@@ -177,6 +177,7 @@ def only_start(plan: Plan) -> Plan:
     return dataclasses.replace(plan, captures=("start",))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("tcpflow") is None, reason="tcpflow is not installed")
 def test_tcpflow_gives_the_expected_streams(tmp_path: Path) -> None:
     """The peer finds in every capture what the generator says is there."""

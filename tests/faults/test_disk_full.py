@@ -40,9 +40,9 @@ def told(err: str) -> int:
 @pytest.mark.parametrize(
     ("options", "more", "number"),
     [
-        ("size=1m", (), "ENOSPC"),
+        pytest.param("size=1m", (), "ENOSPC", marks=pytest.mark.slow),
         ("size=5m", ("-a", "-e", "http"), "ENOSPC"),
-        ("size=40m,nr_inodes=100", (), "ENOSPC"),
+        pytest.param("size=40m,nr_inodes=100", (), "ENOSPC", marks=pytest.mark.slow),
         ("size=40m,nr_inodes=100", ("-a", "-e", "http"), "ENOSPC"),
     ],
     ids=["bytes", "bytes and findings", "files", "files and findings"],

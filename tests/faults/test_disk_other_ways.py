@@ -161,7 +161,7 @@ def test_what_is_printed(
     assert each(which, tmp_path, monkeypatch, run, check) >= len(which) // 5
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("more", [(), ("-a",)], ids=["streams", "exchanges"])
 def test_standard_output_that_is_full(tmp_path: Path, more: tuple[str, ...], workers: int) -> None:
     """-c > /dev/full: status 4 and one message; with a report, or packets set aside, these are made all the same."""

@@ -56,6 +56,7 @@ def test_a_worker_that_dies_has_another_in_its_place(fault: str, tmp_path: Path,
         assert ("midstream" in flow["completeness"].split()) is file.tags["filename"].endswith("c0001")
 
 
+@pytest.mark.slow
 def test_what_is_written_beside_goes_on(tmp_path: Path, temp: Path) -> None:
     """-a, --flows and -w with another worker: the account holds, and each file is finished."""
     flows_file, rest = tmp_path / "flows.jsonl", tmp_path / "rest.pcapng"
@@ -101,6 +102,7 @@ def test_without_who_makes_others_the_run_ends(stage: int, tmp_path: Path, temp:
     assert named == streams(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_dies_takes_the_new_worker_along(tmp_path: Path, temp: Path) -> None:
     """No orphan, though another process forked it."""
     with fed(tmp_path, temp, LATE) as run:
@@ -110,7 +112,7 @@ def test_a_coordinator_that_dies_takes_the_new_worker_along(tmp_path: Path, temp
         wait_for(lambda: not in_session(run.process.pid))
 
 
-@pytest.mark.parametrize("fault", [LATE, "writer-1@70"])
+@pytest.mark.parametrize("fault", [pytest.param(LATE, marks=pytest.mark.slow), "writer-1@70"])
 def test_appended_streams_end_the_run(fault: str, tmp_path: Path, temp: Path) -> None:
     """With -R only the dead one knew where in a file its connections go on: nobody takes its place."""
     with fed(tmp_path, temp, fault, "-R") as run:

@@ -24,7 +24,7 @@ LATE = "writer-1@70"
 """A fault at a time when all are at work: 64 batches are under way at most."""
 
 
-@pytest.mark.parametrize("fault", [LATE, "writer-0@70:raise"])
+@pytest.mark.parametrize("fault", [LATE, pytest.param("writer-0@70:raise", marks=pytest.mark.slow)])
 def test_a_writer_that_dies_has_another_in_its_place(fault: str, tmp_path: Path, temp: Path) -> None:
     """The streams that it had open end, marked as lost; what comes later is in streams of other names; no packet is
     lost, and of the bytes no more than came before the other one was at work."""
@@ -60,6 +60,7 @@ def test_a_manifest_verifies(tmp_path: Path, temp: Path) -> None:
     assert done.status == 0, done.err
 
 
+@pytest.mark.slow
 def test_what_is_written_beside_goes_on(tmp_path: Path, temp: Path) -> None:
     """-e, --flows, --packet-map and -w with another writer: the account holds, and each file is finished."""
     flows_file, rest, out = tmp_path / "flows.jsonl", tmp_path / "rest.pcapng", tmp_path / "out"
@@ -89,6 +90,7 @@ def test_writers_that_die_again_and_again_end_the_run(tmp_path: Path, temp: Path
     assert told["bytes.payload"] == told["bytes.written"] + told["lost_with_writer.bytes"]
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_dies_takes_the_new_writer_along(tmp_path: Path, temp: Path) -> None:
     """No orphan, though another process forked it."""
     with fed(tmp_path, temp, LATE) as run:
@@ -122,7 +124,7 @@ def test_foreign_files_stay_as_they_are(tmp_path: Path, temp: Path) -> None:
     assert named == streams(out) - set(names)
 
 
-@pytest.mark.parametrize("stages", [("writer-",), ("worker-", "writer-")])
+@pytest.mark.parametrize("stages", [pytest.param(("writer-",), marks=pytest.mark.slow), ("worker-", "writer-")])
 def test_kills_at_random_moments(stages: tuple[str, ...], tmp_path: Path, temp: Path) -> None:
     """Whenever writers, or workers with them, are killed, every byte is written or counted as lost, and every claim is
     true."""

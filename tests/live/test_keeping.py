@@ -78,6 +78,7 @@ def test_a_cut_packet_is_as_long_as_its_header_says(network: Network, tmp_path: 
     assert found == [(packet.frame[:100], len(packet.frame)) for packet in sent]
 
 
+@pytest.mark.slow
 def test_a_keeper_that_stands_still_costs_kept_packets_only(network: Network, tmp_path: Path) -> None:
     """All streams are whole; what could not be kept is counted to the packet, and said."""
     conversation, size, count = Conversation(), 8000, 3000  # 24 MB: three times the keeper's share

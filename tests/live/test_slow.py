@@ -28,6 +28,7 @@ def network() -> Iterator[Network]:
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [pytest.param((), marks=pytest.mark.slow), ("--keep-packets", "kept")])
 def test_a_signal_ends_it_in_time_though_the_disk_is_slow(
     network: Network, tmp_path: Path, words: tuple[str, ...]

@@ -83,6 +83,7 @@ def test_a_hangup_without_parts_is_answered(tmp_path: Path, workers: int) -> Non
     assert len(report_of(tmp_path / "out").files) == 1
 
 
+@pytest.mark.slow
 def test_time_ends_a_part(tmp_path: Path) -> None:
     """A part ends when it is old enough, whether packets come or not."""
     out = tmp_path / "out"

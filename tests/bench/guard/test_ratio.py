@@ -58,6 +58,7 @@ def test_the_command_fails_when_it_is_slower(
     assert ("hint: " in capsys.readouterr().err) == bool(status)
 
 
+@pytest.mark.slow
 def test_the_reference_is_fixed(tmp_path: Path) -> None:
     """Another reference would make every recorded ratio void."""
     assert work(tmp_path) == "e2ebad636f4c76b86c20693878846fad"

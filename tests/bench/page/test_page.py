@@ -117,6 +117,7 @@ def _fails(settings: object) -> dict[str, Any]:
     raise RunFailed("no room")
 
 
+@pytest.mark.slow
 def test_a_section_by_itself(
     tmp_path: Path, recorded: dict[str, Section], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,7 @@ def test_cpu_time_by_the_names_of_processes() -> None:
     assert watch.seconds["capture"] == watch.seconds["writer"] == 0
 
 
+@pytest.mark.slow
 def test_stages_add_up(settings: Settings, tmp_path: Path) -> None:
     """The stages and the rest are the run, whatever a sample missed."""
     path, _ = cached("tiny", 0.05, 1, settings.folder)
@@ -67,6 +68,7 @@ def test_stages_add_up(settings: Settings, tmp_path: Path) -> None:
     assert found["stages"][REST] > 0
 
 
+@pytest.mark.slow
 def test_the_capture_process_alone(settings: Settings) -> None:
     """It reads all packets, for any number of workers."""
     path, expected = settings.capture("tiny")
@@ -77,6 +79,7 @@ def test_the_capture_process_alone(settings: Settings) -> None:
         assert found["cpu"] > 0
 
 
+@pytest.mark.slow
 def test_packets_in_flight(settings: Settings) -> None:
     """A packet in flight takes less than 100 bytes, in the messages of both links together."""
     path, expected = settings.capture("tiny")
@@ -85,6 +88,7 @@ def test_packets_in_flight(settings: Settings) -> None:
     assert found["to_worker"] + found["to_writer"] < 100 * expected.packets
 
 
+@pytest.mark.slow
 def test_connections_that_wait() -> None:
     """A worker holds less than 1 kB of an idle open connection; memory is that of connections, so more for more."""
     few, many = (child("tests.bench.scale.held", "idle", count)["grown"] for count in (10_000, 40_000))
@@ -121,6 +125,7 @@ def test_captures_that_have_no_room_say_so(settings: Settings, monkeypatch: pyte
         pass
 
 
+@pytest.mark.slow
 def test_programs_that_are_not_there_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without tcpflow, tshark and zstd there are figures of ours, and what is missing is said."""
     plans: list[Plan] = []
