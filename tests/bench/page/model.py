@@ -61,12 +61,14 @@ def fit(rows: Sequence[Mapping[str, Any]]) -> Model:
 
 def _not_negative(columns: Any, wanted: Any) -> list[float]:
     """Least squares with no negative factor: the best of all subsets of the columns that has none."""
-    scale = np.maximum(np.abs(columns).max(axis=0), 1e-30)
+    scale = np.abs(columns).max(axis=0)
+    there = np.flatnonzero(scale)  # what there is none of explains nothing
+    scale[scale == 0] = 1.0
     columns = columns / scale
     count = columns.shape[1]
     best, least = np.zeros(count), float(wanted @ wanted)
-    for size in range(1, count + 1):
-        for chosen in map(list, combinations(range(count), size)):
+    for size in range(1, len(there) + 1):
+        for chosen in map(list, combinations(there, size)):
             factors = np.linalg.lstsq(columns[:, chosen], wanted, rcond=None)[0]
             left = wanted - columns[:, chosen] @ factors
             if (factors >= 0).all() and float(left @ left) < least:

@@ -64,6 +64,14 @@ def test_noise_makes_no_cost_negative_and_predictions_little_worse() -> None:
         assert predict(model, row, 2)["cpu"] == pytest.approx(sum(row["stages"].values()), rel=0.1)
 
 
+def test_what_there_is_none_of_costs_nothing() -> None:
+    """Nobody sends messages beside the stages: noise is not laid at their door."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        noisy = [row | {"stages": row["stages"] | {REST: 0.2 + 0.1 * rng.standard_normal()}} for row in rows()]
+        assert fit(noisy)[REST]["message"] == 0
+
+
 def test_a_prediction_is_the_sum_of_its_parts() -> None:
     """CPU time is that of the stages; the wall is the busiest process, or all of them on the cores."""
     row = RUNS[0] | {"workers": 2}

@@ -51,7 +51,7 @@ def test_goals_stand_beside_figures(recorded: dict[str, Section]) -> None:
     """What misses its goal is marked, what reaches it is not."""
     memory = deepcopy(recorded["memory"]["data"])
     text = TABLES["memory"][1]
-    for grown, missed in ((100, 0), (10_000_000, len(memory["connections"]))):
+    for grown, missed in ((100, 0), (10**9, len(memory["connections"]))):
         for row in memory["connections"]:
             row["grown"] = grown
         assert "\n".join(text(memory)).count("**missed**") == missed
