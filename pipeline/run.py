@@ -92,7 +92,8 @@ def _complete(
         else:
             for name, count in _bind_last(config, fragments, results, started).items():
                 counters[name] = counters.get(name, 0) + count
-        (folder.finished if whole and not results.lost else folder.abandon)()  # or the marker stays
+        made_good = whole and all(name.startswith("writer-") for name in results.lost)
+        (folder.finished if made_good else folder.abandon)()  # or the marker stays
 
 
 def _made_good(config: Config, results: Results, fragments: list[Path]) -> tuple[Results, list[Path], bool]:

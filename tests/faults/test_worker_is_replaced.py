@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import tries
 from tests.faults.feeding import HEIRS, PATIENCE, Talks, fed, kill_at_random, wait_for
 from tests.faults.killing import alive, children, in_session
 from tests.faults.test_dies_while_it_cannot_be_repeated import check_claims, streams
@@ -129,7 +130,7 @@ def test_kills_at_random_moments(tmp_path: Path, temp: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 51))
+@pytest.mark.parametrize("seed", tries(50, 8))
 def test_kills_at_fifty_times_random_moments(seed: int, tmp_path: Path, temp: Path) -> None:
     """... in 50 of 50 runs."""
     kill_at_random(seed, ("worker-",), tmp_path, temp)
