@@ -109,6 +109,18 @@ def untaken_in(events: EventBatch) -> list[tuple[int, int]]:
     return [] if table is None else list(zip(table.packet.tolist(), table.reason.tolist(), strict=True))
 
 
+def add_told(told: list[int], events: EventBatch) -> None:
+    """Adds what a writer is told of: bytes, overlapping bytes, streams.
+
+    A worker counts it as it says it, a writer as it has done it; what is between the two when a writer dies is lost."""
+    if events.data is not None:
+        told[0] += int(events.data.size.sum(dtype="int64"))
+    if events.overlaps is not None:
+        told[1] += int(events.overlaps.size.sum(dtype="int64"))
+    if events.opened is not None:
+        told[2] += len(events.opened.stream)
+
+
 def _stream(row: tuple[Any, ...]) -> int:
     return int(row[0])
 

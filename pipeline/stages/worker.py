@@ -22,6 +22,7 @@ from pipeline.stages.losses import number as number_of
 from pipeline.stages.process import BEHIND, CUT, Inbox, Outbox, targets
 from pipeline.transport import Sender, Wires
 from workers.contract import END_OF_INPUT, SHARDS, EventBatch, PacketBatch
+from workers.events import add_told
 from workers.reassembler import Reassembler
 from workers.wire import Note, Packets, encode_events, encode_note, for_writer
 
@@ -113,7 +114,7 @@ class _Writers:
         for place, sender in self._senders.items():
             share = for_writer(events, place, self._count)
             if self._told is not None:
-                _note(self._told[self._now[place]], share)
+                add_told(self._told[self._now[place]], share)
             for frames in encode_events(share):
                 self._outbox.put(sender, frames)
         if events.number != END_OF_INPUT:
@@ -155,7 +156,7 @@ class _Writers:
             place = writer % self._count
             assert self._told is not None
             for unsaid in self._reassembler.forget(np.arange(place, SHARDS, self._count)):
-                _note(self._told[writer], unsaid)
+                add_told(self._told[writer], unsaid)
             self._outbox.remove(self._senders[place])
             sender = self._senders[place] = self._sender(heir)
             self._now[place], self._told[heir] = heir, [0, 0, 0]
@@ -167,16 +168,6 @@ class _Writers:
     def told(self) -> dict[int, list[int]]:
         """Of each writer, living or dead, what it was told to write: bytes, overlapping bytes, streams."""
         return self._told or {}
-
-
-def _note(told: list[int], events: EventBatch) -> None:
-    """What a writer was told, in case that it dies: nobody else knows then."""
-    if events.data is not None:
-        told[0] += int(events.data.size.sum(dtype="int64"))
-    if events.overlaps is not None:
-        told[1] += int(events.overlaps.size.sum(dtype="int64"))
-    if events.opened is not None:
-        told[2] += len(events.opened.stream)
 
 
 def _watched(config: Config, reassembler: Reassembler, status: Sender) -> Callable[[PacketBatch], None]:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pipeline.report.placing import output_error
 from pipeline.writer.orphans import Counts
 from workers.contract import INPUT_SHIFT, NO_EXTENTS, SHARDS, Closed, Data, EventBatch, Opened, Parts, Rebases
-from workers.events import dtypes
+from workers.events import add_told, dtypes
 
 SPAN: Final = np.dtype(
     [("stream", "<u8"), ("low", "<i8"), ("high", "<i8"), ("start", "<u8"), ("time", "<i8"), ("packets", "<i8")]
@@ -165,12 +165,7 @@ class Notes:
         if self._file is None:
             return
         told = self._told.setdefault(worker, [0, 0, 0])
-        if events.data is not None:
-            told[0] += int(events.data.size.sum(dtype="int64"))
-        if events.overlaps is not None:
-            told[1] += int(events.overlaps.size.sum(dtype="int64"))
-        if events.opened is not None:
-            told[2] += len(events.opened.stream)
+        add_told(told, events)
         tables = {name: _packed(table) for name in _TABLES if (table := getattr(events, name)) is not None}
         spans = b"" if events.data is None else joined(events.data).tobytes()
         closed = b"" if events.closed is None else events.closed.stream.tobytes()
