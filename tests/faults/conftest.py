@@ -1,4 +1,4 @@
-"""What the tests of faults share: a capture that takes a while, and a place for sockets."""
+"""What the tests of faults share: a capture that takes a while, a place for sockets, a link to capture on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.generate import Expected, generate
+from tests.live.network import Network
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,11 @@ def temp() -> Iterator[Path]:
     """A temporary folder whose name is short enough for sockets; the run is told to use it."""
     with tempfile.TemporaryDirectory(prefix="fs-", dir="/tmp") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    """Both ends of a link of its own, to capture at one of them."""
+    made = Network(("a",))
+    yield made
+    made.close()

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from tests.build import Conversation, Packet, pcap_bytes
 from tests.faults.killing import alive, children, in_session
 from tests.faults.test_dies_while_it_cannot_be_repeated import check_claims, started, streams
+from tests.live.network import Network, capturing
 from tests.runs import MARKER, counters, report_of
 
 PATIENCE = 20.0  # seconds
@@ -107,6 +108,32 @@ def wait_for(reached: Callable[[], bool]) -> None:
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def later(out: Path) -> Callable[[], bool]:
+    """Whether a connection goes on under another name there."""
+    return lambda: out.is_dir() and any(name.endswith("c0001") for name in os.listdir(out))
+
+
+def live_without(network: Network, out: Path, name: str, child: int) -> dict[str, int]:
+    """A live run whose process of that name is killed, and that goes on with another one until it is interrupted.
+    The counters of its report, which names every file."""
+    talks = Talks()
+    with capturing(network, out, "-i", "a1", "-md5", "--workers", "2", "--writers", "2") as run:
+        network.send(talks.more(), "a0", folder=out.parent)
+        wait_for(lambda: sum(bool(each.stat().st_size) for each in out.glob("10.*")) == 16)  # what has bytes is noted
+        os.kill(run.children[child], signal.SIGKILL)
+        run.until("takes its place")
+        network.send(talks.more(), "a0", folder=out.parent)
+        wait_for(later(out))
+        status, err = run.stops(signal.SIGINT)
+    assert status == 70, err
+    assert f"error: {name} died\n" in err, err
+    named, _ = check_claims(out)
+    assert named == streams(out)
+    told = counters(report_of(out))
+    assert told["received"] == told["packets"] + sum(n for name, n in told.items() if name.startswith("dropped."))
+    return told
 
 
 def check_all(run: Fed, out: Path) -> dict[str, int]:

@@ -12,7 +12,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -198,13 +197,6 @@ def test_a_kill_at_fifty_random_moments(name: str, seed: int, web: Path, tmp_pat
 
 
 # --------------------------------------------------------------------------- live
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    made = Network(("a",))
-    yield made
-    made.close()
 
 
 @pytest.mark.live

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.effort import tries
-from tests.faults.feeding import HEIRS, PATIENCE, Talks, fed, kill_at_random, wait_for
+from tests.faults.feeding import HEIRS, PATIENCE, fed, kill_at_random, later, live_without, wait_for
 from tests.faults.killing import alive, children, in_session
 from tests.faults.test_dies_while_it_cannot_be_repeated import check_claims, streams
-from tests.live.network import Network, capturing
+from tests.live.network import Network
 from tests.runs import counters, flows, report_of
 
 LATE = "worker-1@70"
 """A fault at a time when the writers are at work: 64 batches are under way at most."""
-
-
-def later(out: Path) -> Callable[[], bool]:
-    """Whether a connection goes on under another name there."""
-    return lambda: out.is_dir() and any(name.endswith("c0001") for name in os.listdir(out))
 
 
 @pytest.mark.parametrize("fault", [LATE, pytest.param("worker-0@70:raise", marks=pytest.mark.slow)])
@@ -132,36 +126,15 @@ def test_kills_at_random_moments(tmp_path: Path, temp: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", tries(50, 8))
 def test_kills_at_fifty_times_random_moments(seed: int, tmp_path: Path, temp: Path) -> None:
-    """... in 50 of 50 runs."""
+    """... in 50 of 50 runs with the nightly profile."""
     kill_at_random(seed, ("worker-",), tmp_path, temp)
 
 
 # --------------------------------------------------------------------------- live
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    made = Network(("a",))
-    yield made
-    made.close()
-
-
 @pytest.mark.live
 def test_a_live_run_goes_on_when_a_worker_dies(network: Network, tmp_path: Path) -> None:
     """The capture goes on with another worker; every packet that was handed over is done, or counted."""
-    out, talks = tmp_path / "out", Talks()
-    with capturing(network, out, "-i", "a1", "-md5", "--workers", "2", "--writers", "2") as run:
-        network.send(talks.more(), "a0", folder=tmp_path)
-        wait_for(lambda: len(streams(out)) >= 16)
-        os.kill(run.children[2], signal.SIGKILL)
-        run.until("takes its place")
-        network.send(talks.more(), "a0", folder=tmp_path)
-        wait_for(later(out))
-        status, err = run.stops(signal.SIGINT)
-    assert status == 70, err
-    assert "error: worker-1 died\n" in err, err
-    named, _ = check_claims(out)
-    assert named == streams(out)
-    told = counters(report_of(out))
-    assert told["received"] == told["packets"] + sum(n for name, n in told.items() if name.startswith("dropped."))
+    told = live_without(network, tmp_path / "out", "worker-1", 2)
     assert told["packets"] == told["packets.tcp"] + told["lost_with_worker.packets"]

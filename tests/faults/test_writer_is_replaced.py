@@ -7,18 +7,26 @@ Piped, which is what a live run is but for its source; and live.
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.effort import tries
-from tests.faults.feeding import HEIRS, PATIENCE, PORTS, SIZE, Talks, check_all, fed, kill_at_random, wait_for
+from tests.faults.feeding import (
+    HEIRS,
+    PATIENCE,
+    PORTS,
+    SIZE,
+    check_all,
+    fed,
+    kill_at_random,
+    later,
+    live_without,
+    wait_for,
+)  # fmt: skip
 from tests.faults.killing import in_session
 from tests.faults.test_dies_while_it_cannot_be_repeated import check_claims, streams
-from tests.faults.test_worker_is_replaced import later
-from tests.live.network import Network, capturing
+from tests.live.network import Network
 from tests.runs import counters, flows, report_of, run_apart
 
 LATE = "writer-1@70"
@@ -136,36 +144,15 @@ def test_kills_at_random_moments(stages: tuple[str, ...], tmp_path: Path, temp: 
 @pytest.mark.parametrize("seed", tries(50, 8))
 @pytest.mark.parametrize("stages", [("writer-",), ("worker-", "writer-")])
 def test_kills_at_fifty_times_random_moments(seed: int, stages: tuple[str, ...], tmp_path: Path, temp: Path) -> None:
-    """... in 50 of 50 runs each."""
+    """... in 50 of 50 runs each with the nightly profile."""
     kill_at_random(seed, stages, tmp_path, temp)
 
 
 # --------------------------------------------------------------------------- live
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    made = Network(("a",))
-    yield made
-    made.close()
-
-
 @pytest.mark.live
 def test_a_live_run_goes_on_when_a_writer_dies(network: Network, tmp_path: Path) -> None:
     """The capture goes on with another writer, confined as the first was; every packet that was handed over is done."""
-    out, talks = tmp_path / "out", Talks()
-    with capturing(network, out, "-i", "a1", "-md5", "--workers", "2", "--writers", "2") as run:
-        network.send(talks.more(), "a0", folder=tmp_path)
-        wait_for(lambda: sum(bool(each.stat().st_size) for each in out.glob("10.*")) == 16)  # so all are noted
-        os.kill(run.children[4], signal.SIGKILL)
-        run.until("takes its place")
-        network.send(talks.more(), "a0", folder=tmp_path)
-        wait_for(later(out))
-        status, err = run.stops(signal.SIGINT)
-    assert status == 70, err
-    assert "error: writer-1 died\n" in err, err
-    named, _ = check_claims(out)
-    assert named == streams(out)
-    told = counters(report_of(out))
-    assert told["received"] == told["packets"] + sum(n for name, n in told.items() if name.startswith("dropped."))
+    told = live_without(network, tmp_path / "out", "writer-1", 4)
     assert told["bytes.payload"] == told["bytes.written"] + told["lost_with_writer.bytes"]
