@@ -1,4 +1,4 @@
-"""What this runs on: the versions of flowshard, Python and the libraries, as pairs of strings.
+"""What this runs on: the versions of flowshard, Python and the libraries, and which kernel, as pairs of strings.
 
 Knows: the names of the distributions. Does not know: who shows them (``--version``, the report's head).
 Invariant: never fails; what cannot be found out is left out. Imports none of the libraries.
@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib import metadata
 
 from pipeline import __version__
+from pipeline.writer.plain.library import load
 
 LIBRARIES = ("numpy", "pyzmq", "msgpack", "pcapy-ng", "rich", "zstandard", "lz4", "isal", "brotli", "filetype")
 
@@ -24,6 +25,7 @@ def versions() -> list[tuple[str, str]]:
             found.append((name, metadata.version(name)))
         except metadata.PackageNotFoundError:
             continue
+    found.append(("kernel", "Python" if load() is None else "C"))
     libpcap = libpcap_version()
     return [*found, ("libpcap", libpcap)] if libpcap else found
 

@@ -28,6 +28,7 @@ U32: TypeAlias = NDArray[np.uint32]
 U64: TypeAlias = NDArray[np.uint64]
 I16: TypeAlias = NDArray[np.int16]
 I64: TypeAlias = NDArray[np.int64]
+I32: TypeAlias = NDArray[np.int32]
 Bools: TypeAlias = NDArray[np.bool_]
 
 END_OF_INPUT: Final = -1

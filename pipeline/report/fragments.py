@@ -149,8 +149,20 @@ class FragmentWriter:
         columns["length"].extend(lengths)
         columns["name"].extend(names if names is not None else repeat(0, count))
         columns["serial"].extend(serials if serials is not None else repeat(0, count))
+        self._hold(rows, sum(lengths))
+
+    def add_made(self, streams: Sequence[int], rows: bytes, lengths: Sequence[int]) -> None:
+        """As ``add`` of final names, the rows one behind the other."""
+        count = len(streams)
+        self._columns["stream"].extend(streams)
+        self._columns["length"].extend(lengths)
+        self._columns["name"].extend(repeat(0, count))
+        self._columns["serial"].extend(repeat(0, count))
+        self._hold([rows], len(rows))
+
+    def _hold(self, rows: Sequence[bytes], size: int) -> None:
         self._rows.extend(rows)
-        self._waiting += sum(lengths)
+        self._waiting += size
         self._backlogs[0].reserve(self._waiting)
         if self._waiting >= _BUFFER:
             self._flush()

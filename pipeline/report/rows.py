@@ -157,17 +157,17 @@ def format_rows(records: Sequence[StreamRecord], images: Mapping[int, str] = NO_
             rare += f" unwritten='{unwritten}'" if unwritten > 0 else ""
         link = f" mac_saddr='{mac_src}' mac_daddr='{mac_dst}'" if mac_src and mac_dst else ""
         if where:
-            link += _networks(where)
+            link += networks_attributes(where)
         row = _ROW % (
             name, stream, size, stamps, byte_runs(runs, size, images), digest(md5), seen, family, src, dst,
             sport, dport, link, packets, length, captured, stream >> 1, stream & 1, payload, written, rare,
-            completeness(flags), _REASONS.get(reason, reason), end, siblings,
+            completeness(flags), reason_word(reason), end, siblings,
         )  # fmt: skip
         rows.append(row.encode())
     return rows
 
 
-def _networks(where: tuple[int | str, ...]) -> str:
+def networks_attributes(where: tuple[int | str, ...]) -> str:
     """Attributes ``vlan`` and ``overlay``; how they lie in one another is in the stream's name."""
     vlans = ".".join([str(each) for each in where if isinstance(each, int)])
     overlays = ".".join([each for each in where if isinstance(each, str)])
@@ -371,6 +371,11 @@ def _conflict(conflict: Conflict) -> str:
 def digest(value: str | None, kind: str = "md5") -> str:
     """A hash as an element; ``value`` is escaped."""
     return f"<hashdigest type='{kind}'>{value}</hashdigest>" if value else ""
+
+
+def reason_word(reason: int) -> str | int:
+    """Why a record was closed, as a row says it."""
+    return _REASONS.get(reason, reason)
 
 
 @cache

@@ -2,7 +2,7 @@
 
     writer            the order in which a batch's tables apply
     stream            one stream on its way to disk: its files, frontier, digest, conflicts
-    streams           those that are open; most are written in one piece, and are kept as less
+    streams           those that are open; most are plain, and are kept as less (plain/: columns, and kernels for them)
     payload           the bytes of a batch, gathered from where they were captured
     scattered         ... small pieces of a batch, close together in their file, written as one
     orphans           streams whose worker died: what is known of them without it

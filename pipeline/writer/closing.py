@@ -17,7 +17,6 @@ from pipeline.writer.failures import FAILED
 from pipeline.writer.folder import Folder, StoredFile
 from pipeline.writer.spans import by_input
 from pipeline.writer.stream import NO_CAP, Stream
-from pipeline.writer.streams import Single
 from workers.contract import Completeness
 
 new_record: Final = tuple.__new__  # a third of what the class's own constructor takes, for 38 fields
@@ -129,25 +128,6 @@ def close_stream(
         ends.family, packets, length, length - clipped, seen, written, overlap, beyond, outside, not_data,
         refused, size - present, disorder, flags, reason, md5, ends.networks, mac_src, mac_dst, parts,
         conflicts, stream.conflict_bytes, conflict_file, suffix, (),
-    ))  # fmt: skip
-
-
-def close_single(
-    single: Single, row: Sequence[int], runs: Sequence[Run], folder: Folder, counters: dict[str, int]
-) -> StreamRecord:
-    """close_stream for a single that is whole."""
-    (number, _, _, size, written, seen, overlap, beyond, outside, not_data, refused, first, last, packets,
-     length, clipped, disorder, flags, reason) = row  # fmt: skip
-    ends, _, macs, file, _, digest = single
-    flags |= finish(file, last, folder)
-    counters["files"] += 1
-    counters["run_bytes"] += size
-    mac_src, mac_dst = (macs[6:].hex(":"), macs[:6].hex(":")) if macs else (None, None)
-    return new_record(StreamRecord, (
-        number, file.name, size, runs, first, last, ends.src, ends.sport, ends.dst, ends.dport,
-        ends.family, packets, length, length - clipped, seen, written, overlap, beyond, outside, not_data,
-        refused, 0, disorder, flags, reason, None if digest is None else digest.hexdigest(), ends.networks,
-        mac_src, mac_dst, (), (), 0, None, "", (),
     ))  # fmt: skip
 
 

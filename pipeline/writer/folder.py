@@ -76,6 +76,9 @@ class Folder:
         """Is told of each file that was made: its stream, device and inode."""
         self.part = ""
         """The folder in it that files are made in, and complete ones moved to (--rotate)."""
+        self.take_back: Callable[[], bool] = bool
+        """Closes one of the files that others have open in it; False: there is none."""
+        self._lent = 0
         self._open: OrderedDict[StoredFile, None] = OrderedDict()  # the one opened first is the first to close
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(1, min(_MOST_OPEN, soft - _SPARE))
@@ -92,18 +95,40 @@ class Folder:
         """An open descriptor of the file, which is made if it is not there yet."""
         if file.descriptor >= 0:
             return file.descriptor
-        while len(self._open) + len(self._folders) >= self._most and self._open:
-            self._make_way()
+        while len(self._open) + len(self._folders) + self._lent >= self._most and self._make_way():
+            pass
         self._obtain(file)
         self._open[file] = None
         return file.descriptor
 
-    def _make_way(self) -> None:
-        """Close the file that was opened first."""
+    def _make_way(self) -> bool:
+        """Close the file that was opened first, or one of those that others have open; whether there was one."""
+        if not self._open:
+            return self.take_back()
         try:
             self.close(next(iter(self._open)))
         except OutputError as error:
             self.failures.took(error)
+        return True
+
+    @property
+    def root(self) -> int:
+        """A descriptor of the folder, for as long as it is used."""
+        return self._root
+
+    @property
+    def room_for_lent(self) -> int:
+        """How many files others may have open in it."""
+        return max(0, self._most - len(self._open) - len(self._folders))
+
+    def lend(self, files: int) -> None:
+        """Others have so many more files open in it."""
+        self._lent += files
+
+    def keep_open(self, file: StoredFile, descriptor: int) -> None:
+        """A file that others had made, and open."""
+        file.descriptor, file.made = descriptor, True
+        self._open[file] = None
 
     def _obtain(self, file: StoredFile) -> None:
         """A descriptor for a file that has none."""
@@ -116,10 +141,10 @@ class Folder:
                 else:
                     self._make(file, parent, last)
             except OSError as error:
-                if error.errno != errno.EMFILE or not self._open:
+                most = max(1, len(self._open) + self._lent - 1)  # the rest of the process needs more than we thought
+                if error.errno != errno.EMFILE or not self._make_way():
                     raise output_error("open" if file.made else "create", self.path / file.name, error) from error
-                self._most = max(1, len(self._open) - 1)  # the rest of the process needs more than we thought
-                self._make_way()
+                self._most = most
 
     def _parent(self, file: StoredFile) -> tuple[int, str]:
         """The open folder that the file lies in, or is to be made in, and its name there."""
@@ -203,32 +228,6 @@ class Folder:
             failure = output_error("write", self.path / file.name, error)
             failure.written = done
             raise failure from error
-
-    def overflows(self, files: int) -> bool:
-        """Whether so many new files are more than stay open: then each is best made with ``write_new``."""
-        return files > self._most
-
-    def write_new(self, file: StoredFile, pieces: Sequence[Piece], size: int) -> None:
-        """As ``write``, at offset 0 of a file that is not there yet, which does not stay open."""
-        watched = self.room is not None or self.made is not None
-        if self.part or watched or "/" in file.name or len(pieces) > _MOST_PIECES:
-            self.write(file, pieces, size, 0)
-            return
-        try:
-            file.descriptor = os.open(file.name, _NEW, 0o600, dir_fd=self._root)
-        except OSError:  # something is in its way
-            self.write(file, pieces, size, 0)
-            return
-        file.made = True
-        try:
-            done = os.writev(file.descriptor, pieces)
-        except OSError:
-            done = 0
-        if done != size:  # once more: it goes through, or we learn why not
-            self._open[file] = None
-            self.write(file, pieces, size, 0)
-            return
-        self.close(file)
 
     def _write_lots(self, file: StoredFile, pieces: Sequence[Piece], offset: int) -> None:
         done = 0

@@ -64,6 +64,11 @@ def networks(net: int, more: int) -> tuple[int | str, ...]:
     return tuple(found)
 
 
+def networks_suffix(where: tuple[int | str, ...]) -> str:
+    """What a default name has behind its addresses; "" is no such tuple's."""
+    return "--" + ".".join(map(str, where))
+
+
 _IN_NET: Final = (1 << 48) - 1
 _OVERLAYS: Final = ("vx", "ge")
 
@@ -88,7 +93,7 @@ class Names:
     def __init__(self, name_format: str | None, *, timestamp: bool) -> None:
         self.coarse = name_format is not None
         self._format = name_format
-        self._timestamp = timestamp
+        self.timestamp = timestamp
         folders = (name_format or "").split("/")[:-1]
         self._nested = bool(folders)
         self._vanishing = any(folder.replace("%V", "") in NO_NAMES for folder in folders)
@@ -100,7 +105,7 @@ class Names:
         if self._format is None:
             name = f"{src}.{sport}-{dst}.{dport}"
             if where:
-                name += "--" + ".".join(map(str, where))
+                name += networks_suffix(where)
         else:
             vlans = [str(each) for each in where if isinstance(each, int)]
             facts = {
@@ -115,7 +120,7 @@ class Names:
                     folder = "".join(_named(part) + "/" for part in folder[:-1].split("/"))
         if counter:
             name += f"c{counter:04d}"
-        return f"{folder}{opened // 1_000_000_000}T{name}" if self._timestamp else folder + name
+        return f"{folder}{opened // 1_000_000_000}T{name}" if self.timestamp else folder + name
 
 
 def _named(folder: str) -> str:

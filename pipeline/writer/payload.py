@@ -8,13 +8,14 @@ those at 14 GB/s instead, as items of a type of that size; the odd last one is a
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.memory import Arrays, places
-from workers.contract import I64, INPUT_SHIFT, U64, Bools, Data, EventBatch
+from workers.contract import I64, INPUT_SHIFT, U8, U32, U64, Bools, Data, EventBatch
 
 _FEW = 24  # rows that are not worth a gather
 
@@ -75,9 +76,49 @@ class Payload:
         if data is not None:
             self._data = data
             self._source, self._places = places(events.extents, data.start)
-            self._starts: list[int] = self._places.tolist()
-            self._stops: list[int] = (self._places + data.size).tolist()
             self._view = arrays(self._source).data if isinstance(self._source, int) else None
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        found: list[int] = self._places.tolist()
+        return found
+
+    @cached_property
+    def _stops(self) -> list[int]:
+        found: list[int] = (self._places + self._data.size).tolist()
+        return found
+
+    def addresses(self) -> tuple[U64, U32, list[U8]] | None:
+        """Where the rows of the Data lie in this process, their sizes, and what must be held as long as somebody reads
+        there; None: not all lie in the arrays."""
+        return self._addresses
+
+    @cached_property
+    def _addresses(self) -> tuple[U64, U32, list[U8]] | None:
+        source, place, size = self._source, self._places, np.ascontiguousarray(self._data.size)
+        held = {n: self._arrays(n) for n in ([source] if isinstance(source, int) else np.unique(source).tolist())}
+        base, length = np.zeros(len(place), np.int64), np.zeros(len(place), np.int64)
+        for number, array in held.items():
+            there = slice(None) if isinstance(source, int) else source == number
+            base[there], length[there] = array.ctypes.data, len(array)
+        if (place < 0).any() or (place + size > length).any():
+            return None
+        return (base + place).view(np.uint64), size, list(held.values())
+
+    def items_at(self, starts: U64, size: int, wanted: Bools) -> tuple[U8, Bools]:
+        """``size`` bytes from each of these addresses (n,) on, those that are ``wanted``, else zeros: (n, size); and
+        which of them lie in the arrays, or are not wanted."""
+        source, place = places(self._extents, starts)
+        found, there = np.zeros((len(starts), size), np.uint8), ~wanted
+        for number in [source] if isinstance(source, int) else np.unique(source).tolist():
+            array = self._arrays(number)
+            some = wanted & (place >= 0) & (place + size <= len(array))
+            if not isinstance(source, int):
+                some &= source == number
+            if some.any():
+                found[some] = self._items(number, size)[place[some]].view(np.uint8).reshape(-1, size)
+            there |= some
+        return found, there
 
     def slices(self, starts: U64, sizes: Sequence[int]) -> list[memoryview]:
         """So many bytes from each of these addresses on."""

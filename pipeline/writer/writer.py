@@ -23,19 +23,21 @@ from pipeline.report.placing import output_error
 from pipeline.report.reserve import reserve
 from pipeline.report.rows import Run, StreamRecord, format_rows
 from pipeline.writer.beside import Beside
-from pipeline.writer.closing import close_single, complete_stream, hash_up_to, new_counters
+from pipeline.writer.closing import complete_stream, hash_up_to, new_counters
 from pipeline.writer.comparing import Comparing
 from pipeline.writer.failures import Failures, Tell
 from pipeline.writer.folder import Folder
 from pipeline.writer.names import Names, endpoints, provisional
-from pipeline.writer.payload import Payload, cut, pieces
+from pipeline.writer.payload import Payload, PieceColumns, cut, pieces
+from pipeline.writer.plain.layout import Facts
+from pipeline.writer.plain.streams import PlainStreams
 from pipeline.writer.rebasing import rebase
 from pipeline.writer.scattered import in_file_order, write_together
 from pipeline.writer.spans import note_span
 from pipeline.writer.stream import Stream
-from pipeline.writer.streams import Streams, are_simple
+from pipeline.writer.streams import Streams, may_be_plain
 from workers import contract
-from workers.contract import INPUT_SHIFT, OFFSET_MASK, Closed, Data, EventBatch, Opened
+from workers.contract import INPUT_SHIFT, OFFSET_MASK, Closed, Data, EventBatch, Opened, Runs
 
 if TYPE_CHECKING:
     from pipeline.parts.room import Room
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from pipeline.writer.appended import Appended
     from pipeline.writer.orphans import Counts, Orphans
 
-_ROWS: Final = 4096  # rows formatted together
+_ROWS: Final = 2048  # rows formatted together
 _FOUND_ROWS: Final = 4  # of a stream and of what is found in it, for which space is taken ahead
 
 
@@ -67,9 +69,11 @@ class Writer:
         self.folder.room = self._room = room
         self._fragment = FragmentWriter(fragment)
         self._images = {number: str(path) for number, path in enumerate(config.inputs)}
-        self._streams = Streams(self.folder, md5=config.md5)
-        self._simple = are_simple(config) and room is None
+        self._streams = Streams()
         self._runs: dict[int, list[Run]] = {}
+        if may_be_plain(config) and room is None:
+            facts = Facts(self.folder.root, self._names, list(self._images.values()))
+            self._streams.plain = PlainStreams(facts, self.folder, self._fragment, self._runs, md5=config.md5)
         self._finished: list[StreamRecord] = []
         self._name_keys: list[int] = []
         self._beside = Beside(config, fragment, self.folder)
@@ -177,10 +181,7 @@ class Writer:
                 stream = self._streams[number]
                 hash_up_to(stream, min(offset, stream.cap), self.folder)
         if events.runs is not None:  # they may come long before their stream closes, or a message before
-            runs = events.runs
-            columns = runs.offset, runs.size, runs.start >> INPUT_SHIFT, runs.start & OFFSET_MASK
-            for number, *run in zip(runs.stream.tolist(), *(column.tolist() for column in columns), strict=True):
-                self._runs.setdefault(number, []).append(tuple(run))
+            self._note(events.runs)
         if self.analyses is not None:
             self.analyses.drive()
         if events.closed is not None:
@@ -241,18 +242,22 @@ class Writer:
     # Bytes
 
     def _open(self, opened: Opened, payload: Payload) -> None:
+        plain = self._streams.plain
+        left = opened if plain is None else plain.begin(opened, payload)
+        if left is not None:
+            self._open_streams(left, payload)
+        told = self._streams.open + len(self._finished)
+        self._fragment.reserve(told if self.analyses is None else _FOUND_ROWS * told)
+
+    def _open_streams(self, opened: Opened, payload: Payload) -> None:
         several = len(self._config.inputs) > 1
         appended, coarse, name_of, analyses = self._appended, self._names.coarse, self._names.name, self.analyses
-        with_md5, simple = self._config.md5 and appended is None, self._simple and analyses is None
+        with_md5 = self._config.md5 and appended is None
         macs = payload.slices(opened.start - opened.mac, np.where(opened.mac, 12, 0).tolist())
         rows = zip(_rows(opened), map(bytes, macs), strict=True)
-        self._streams.passing = self.folder.overflows(len(opened.stream))
         for (number, _, key, side, counter, time, _, _, base, midstream), pair in rows:
             ends = endpoints(key, side)
             name = name_of(ends, time, counter)
-            if simple:
-                self._streams.begin(number, ends, name, pair)
-                continue
             suffix = provisional(number) if coarse else ""
             stream = Stream(number, name, suffix, ends, pair, md5=with_md5, spans=several)
             self._streams[number] = stream
@@ -261,21 +266,24 @@ class Writer:
                 appended.open(stream, key, side, base)
             if analyses is not None:
                 analyses.open(stream, midstream=bool(midstream))
-        told = self._streams.open + len(self._finished)
-        self._fragment.reserve(told if analyses is None else _FOUND_ROWS * told)
 
     def _write(self, data: Data, payload: Payload) -> None:
+        if self.analyses is not None:
+            self.analyses.begin(data)
+        found: PieceColumns | None = cut(data)
+        if found is not None and self._anyhow:
+            found = write_together(found, data, payload, self._streams, self.folder)
+        if found is not None and self._streams.plain is not None:
+            found = self._streams.plain.write(found, payload, self._streams.__getitem__)
+        skipped = 0 if found is None else self._write_pieces(found, data, payload)
+        self.counters["data_bytes"] += int(data.size.sum(dtype="int64")) - skipped
+        self.counters["skipped"] += skipped
+
+    def _write_pieces(self, found: PieceColumns, data: Data, payload: Payload) -> int:
+        """One by one; how many bytes are not."""
         streams, write, gather, analyses = self._streams, self.folder.write, payload.gather, self.analyses
-        begun, skipped, room = streams.begun, 0, self._room
-        if analyses is not None:
-            analyses.begin(data)
-        found = cut(data)
-        if self._anyhow:
-            found = write_together(found, data, payload, streams, self.folder)
+        skipped, room = 0, self._room
         for number, offset, low, high, size, even in pieces(found):
-            if not offset and number in begun:
-                skipped += size - self._write_first(number, gather(low, high, even=even), size)
-                continue
             stream = streams[number]
             if stream.spans is not None:
                 note_span(stream.spans, offset, size, int(data.start[low]))
@@ -297,17 +305,7 @@ class Writer:
                 analyses.wrote(number, offset, size, low, high, buffers)
             if stream.digest is not None:
                 stream.hash(offset, size, buffers)
-        self.counters["data_bytes"] += int(data.size.sum(dtype="int64")) - skipped
-        self.counters["skipped"] += skipped
-
-    def _write_first(self, number: int, pieces: Sequence[memoryview], size: int) -> int:
-        """The first bytes of a stream that may be no more than these. Gives how many were written."""
-        try:
-            self._streams.write(number, pieces, size)
-        except OutputError as error:
-            self._fail(self._streams[number], 0, error)
-            return error.written
-        return size
+        return skipped
 
     def _fail(self, stream: Stream, offset: int, error: OutputError) -> None:
         """What lies at this offset of a stream could not be written, or not be read back: the stream ends with the
@@ -324,18 +322,21 @@ class Writer:
 
     # The end of a stream
 
+    def _note(self, runs: Runs) -> None:
+        plain = self._streams.plain
+        left = runs if plain is None else plain.note(runs)
+        if left is not None:
+            columns = left.offset, left.size, left.start >> INPUT_SHIFT, left.start & OFFSET_MASK
+            for number, *run in zip(left.stream.tolist(), *(column.tolist() for column in columns), strict=True):
+                self._runs.setdefault(number, []).append(tuple(run))
+
     def _close(self, closed: Closed) -> None:
+        plain = self._streams.plain
+        left = closed if plain is None else plain.close(closed, self.counters)
         row: tuple[int, ...]
-        runs: Sequence[Run]
-        singles = self._streams.singles
-        for row in _rows(closed):
-            runs = self._runs.pop(row[0], [])
-            single = singles.get(row[0])
-            if single is not None and single.is_whole(row, runs):
-                del singles[row[0]]
-                self._finished.append(close_single(single, row, runs, self.folder, self.counters))
-            else:
-                self._close_stream(self._streams.taken(row[0]), row, runs)
+        for row in () if left is None else _rows(left):
+            stream = self._streams.taken(row[0])
+            self._close_stream(stream, row, self._runs.pop(row[0], []))
             if len(self._finished) >= _ROWS:  # a message can close tens of thousands, whose records take 1 kB each
                 self._say_rows()
 

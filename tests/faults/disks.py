@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.writer.plain.library import CHOICE
 from tests.build import EPOCH_NS, Conversation, Packet, disturb, in_turns
 from tests.report.reader import Report
 from tests.runs import COMMAND, MARKER, REPORT, ROOT, Finished, counters, environment, flows, report_of
@@ -203,6 +204,7 @@ class Writes:
 def failing(monkeypatch: pytest.MonkeyPatch, writes: Writes) -> Iterator[Writes]:
     """Every call of this process that writes into the folder, or makes a file or a folder there, asks first."""
     with monkeypatch.context() as patch:
+        patch.setenv(CHOICE, "twin")  # the calls of the one in C cannot be asked
         for name in ("write", "writev", "pwrite", "pwritev", "ftruncate"):
             patch.setattr(os, name, _asking(getattr(os, name), writes))
         opened = os.open

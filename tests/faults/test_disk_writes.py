@@ -21,13 +21,14 @@ BEGUN = 14
 def lose(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: range, number: int, *more: str, lasting: bool = False
 ) -> int:
-    """Runs in which these writes fail, one each or, if ``lasting``, all from there on; how many runs lost something."""
+    """Runs in which these writes fail, each with some more, since those of a message are tried twice, or, if
+    ``lasting``, with more of them; how many runs lost something."""
     capture = write_pcap(tmp_path / "x.pcap", talks(), nanoseconds=True)
     assert run_here("-r", capture, "-o", tmp_path / "whole", *WORDS, *more).status == 0
     touched = 0
     for n in which:
         out = tmp_path / f"out-{n}"
-        refused = range(n, n + 60) if lasting else range(n, n + 1)
+        refused = range(n, n + 60) if lasting else range(n, n + 20)
         writes = Writes(out, refused.__contains__, number)
         with failing(monkeypatch, writes):
             done = run_here("-r", capture, "-o", out, *WORDS, *more)

@@ -177,6 +177,7 @@ class ReadWriter(Writer):
     ) -> None:
         super().__init__(config, fragment, arrays)
         self.hosts = Hosts()
+        self._streams.plain = None  # nothing is made of those
         self.analyses = Analyses(config, self.folder, protocols, self.hosts.host, self.counters)
         self.finished: dict[int, Finished] = {}
         self.records: dict[int, StreamRecord] = {}

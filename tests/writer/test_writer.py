@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import OutputError
+from pipeline.writer.plain.library import CHOICE
 from tests.effort import examples
 from tests.report.reader import FileObject
 from tests.writer.feed import LAST, Bench, Closing, Piece, conflicts, flow, name_of, whole
@@ -336,7 +337,8 @@ CALLS = ("pwritev", "pwrite", "pread", "open", "ftruncate", "close", "fstat", "w
 
 @pytest.mark.parametrize("nth", range(1, 41))
 def test_any_failing_call_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
-    """Whichever call of the system is the n-th to find the disk full, an OutputError says so, and nothing else."""
+    """Whichever call of the system is the first to find the disk full, an OutputError says so, and nothing else."""
+    monkeypatch.setenv(CHOICE, "twin")
     left = nth
 
     def failing(name: str) -> None:
@@ -345,7 +347,7 @@ def test_any_failing_call_is_an_output_error(tmp_path: Path, monkeypatch: pytest
         def call(*arguments: object, **more: object) -> object:
             nonlocal left
             left -= 1
-            if not left:
+            if not left or (left < 0 and name in {"open", "pwritev"}):  # a file's first bytes are tried twice
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return real(*arguments, **more)
 
@@ -369,6 +371,7 @@ def test_the_run_that_fails_would_have_done(tmp_path: Path) -> None:
 @pytest.mark.parametrize("most", [1, 3, 7])
 def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """A system that takes a few bytes at a time gets all of them, at their places."""
+    monkeypatch.setenv(CHOICE, "twin")
     real = os.pwritev, os.pwrite
     monkeypatch.setattr(os, "pwritev", lambda fd, pieces, at: real[1](fd, b"".join(map(bytes, pieces))[:most], at))
     monkeypatch.setattr(os, "pwrite", lambda fd, piece, at: real[1](fd, bytes(piece)[:most], at))

@@ -1,0 +1,145 @@
+"""The kernel in Python, stream by stream: what the one in C does, as it is best understood.
+
+Knows: how a plain stream's file is made, written, stamped and closed, what its record is.
+Does not know: which streams are plain.
+Invariant: as of Kernel (layout.py). It is used where there is no compiled one, and tells what that one has to do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.report.rows import StreamRecord, format_rows
+from pipeline.writer.names import Endpoints, endpoints
+from pipeline.writer.payload import Payload
+from pipeline.writer.plain.layout import BEGUN, BROKEN, LEFT, OPEN, SHUT, Facts, Pieces, Table
+from workers.contract import I32, I64, U64
+
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_PIECES: Final = 1024  # of one call: IOV_MAX
+
+
+class Twin:
+    """A Kernel."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def write(
+        self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool, identify: bool, make_only: bool
+    ) -> I32:
+        """As Kernel.write."""
+        state, descriptor, size = table["state"], table["descriptor"], table["size"]
+        result = np.zeros(len(pieces.slot), np.int32)
+        rows = list(zip(*(column.tolist() for column in pieces), strict=True))
+        nexts = [row[0] for row in rows[1:]] + [-1]
+        made = -1
+        for i, (slot, offset, low, high, length) in enumerate(rows):
+            if state[slot] > OPEN:
+                result[i] = LEFT
+                continue
+            try:
+                if state[slot] == BEGUN:
+                    made = slot
+                    self._make(table, slot, identify=identify)
+                if not make_only:
+                    _write(int(descriptor[slot]), payload.gather(low, high, even=False), offset)
+                    size[slot] += length
+                if made == slot and not keep and nexts[i] != slot:
+                    _shut(table, slot)
+            except OSError as error:
+                result[i], state[slot] = -(error.errno or 1), BROKEN
+        return result
+
+    def shut(self, table: Table, slots: I64) -> I32:
+        """As Kernel.shut."""
+        result = np.zeros(len(slots), np.int32)
+        for i, slot in enumerate(slots.tolist()):
+            try:
+                _shut(table, slot)
+            except OSError as error:
+                result[i] = -(error.errno or 1)
+        return result
+
+    def finish(self, table: Table, slots: I64, times: I64) -> I32:
+        """As Kernel.finish."""
+        result = np.zeros(len(slots), np.int32)
+        for i, (slot, time) in enumerate(zip(slots.tolist(), times.tolist(), strict=True)):
+            if table["state"][slot] == OPEN:
+                descriptor = int(table["descriptor"][slot])
+                table["descriptor"][slot], table["state"][slot] = -1, SHUT
+                with suppress(OSError):  # the row has the time
+                    os.utime(descriptor, ns=(time, time))
+                try:
+                    os.close(descriptor)
+                except OSError as error:  # a file system that writes late may say only now that it is full
+                    result[i] = -(error.errno or 1)
+            else:
+                with suppress(OSError):
+                    folder, name = self._facts.folder, self.name(table, slot)
+                    os.utime(name, ns=(time, time), dir_fd=folder, follow_symlinks=False)
+        return result
+
+    def rows(self, table: Table, ends: NDArray[np.void]) -> tuple[bytes, U64]:
+        """As Kernel.rows."""
+        images = dict(enumerate(self._facts.images))
+        rows = format_rows(list(self._records(table, ends)), images)
+        return b"".join(rows), np.array(list(map(len, rows)), np.uint64)
+
+    def _records(self, table: Table, ends: NDArray[np.void]) -> Iterator[StreamRecord]:
+        for (
+            slot, size, written, seen, overlap, beyond, outside, not_data, refused, first, last, packets, length,
+            clipped, disorder, place, flags, reason, md5,
+        ) in ends.tolist():  # fmt: skip
+            stream = table[slot]
+            where = self.ends(table, slot)
+            macs = bytes(stream["mac"]) if stream["mac_known"] else b""
+            yield StreamRecord(
+                int(stream["number"]), self.name(table, slot), size, [(0, size, 0 if place >= 0 else -1, place)],
+                first, last, where.src, where.sport, where.dst, where.dport, where.family,
+                packets, length, length - clipped, seen, written, overlap, beyond, outside, not_data, refused,
+                0, disorder, flags, reason, md5.decode() or None, where.networks,
+                macs[6:].hex(":") or None, macs[:6].hex(":") or None,
+            )  # fmt: skip
+
+    def ends(self, table: Table, slot: int) -> Endpoints:
+        """Who sends to whom."""
+        return endpoints(table["key"][slot].tolist(), int(table["side"][slot]))
+
+    def name(self, table: Table, slot: int) -> str:
+        """What its file is called."""
+        opened, counter = int(table["opened"][slot]), int(table["counter"][slot])
+        return self._facts.names.name(self.ends(table, slot), opened, counter)
+
+    def _make(self, table: Table, slot: int, *, identify: bool) -> None:
+        descriptor = os.open(self.name(table, slot), _NEW, 0o600, dir_fd=self._facts.folder)
+        table["descriptor"][slot], table["state"][slot] = descriptor, OPEN
+        if identify:
+            _identify(table, slot)
+
+
+def _identify(table: Table, slot: int) -> None:
+    found = os.fstat(int(table["descriptor"][slot]))
+    table["device"][slot], table["inode"][slot] = found.st_dev, found.st_ino
+
+
+def _shut(table: Table, slot: int) -> None:
+    _identify(table, slot)
+    descriptor = int(table["descriptor"][slot])
+    table["descriptor"][slot], table["state"][slot] = -1, SHUT
+    os.close(descriptor)
+
+
+def _write(descriptor: int, pieces: list[memoryview], offset: int) -> None:
+    for at in range(0, len(pieces), _MOST_PIECES):
+        lot = pieces[at : at + _MOST_PIECES]
+        done, size = os.pwritev(descriptor, lot, offset), sum(map(len, lot))
+        while done < size:  # a full disk ends this with an error, a signal does not
+            done += os.pwrite(descriptor, memoryview(b"".join(lot))[done:], offset + done)
+        offset += size

@@ -1,0 +1,203 @@
+"""The kernel in C does what its twin does: the same rows for any numbers, the same files for any pieces."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.writer.names import Names
+from pipeline.writer.payload import Payload
+from pipeline.writer.plain.compiled import compiled
+from pipeline.writer.plain.layout import BEGUN, BROKEN, CLOSING, LEFT, OPEN, PLAIN, SHUT, Facts, Kernel, Pieces
+from pipeline.writer.plain.library import CHOICE, LIBRARY
+from pipeline.writer.plain.twin import Twin
+from tests.effort import examples
+from tests.test_files import ROOT
+from tests.writer.feed import table
+from tests.writer.kernels import KERNELS
+from workers.contract import INPUT_SHIFT, NO_EXTENTS, Data, EventBatch
+
+NETS = [0, 1 << 4 | 0x7B << 8, 3 << 4 | 1 << 56 | 0x123456 << 8 | 0xFFF << 32]
+"""Tags as in the sixth word of a key: none, a VLAN, a VLAN in a VXLAN."""
+
+BIG = st.integers(0, 2**63 - 1) | st.integers(0, 9) | st.integers(0, 10**6)
+TIMES = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 2 * 10**18) | st.just(-(2**63))
+GROUPS = st.lists(st.sampled_from([0, 0, 0, 1, 0xFFFF, 0xDB8, 0x10]), min_size=8, max_size=8)
+
+
+def address(groups: list[int]) -> tuple[int, int]:
+    whole = int.from_bytes(b"".join(group.to_bytes(2) for group in groups))
+    return whole >> 64, whole & 2**64 - 1
+
+
+@st.composite
+def keys(draw: st.DrawFn) -> list[int]:
+    net, ports = draw(st.sampled_from(NETS)), draw(st.integers(0, 2**32 - 1))
+    if draw(st.booleans()):
+        return [0, draw(st.integers(0, 2**32 - 1)), 0, draw(st.integers(0, 2**32 - 1)), ports, net | 4, 0]
+    return [*address(draw(GROUPS)), *address(draw(GROUPS)), ports, net | 6, 0]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[Any, ...]:
+    """A plain stream and the end of one."""
+    numbers = [draw(BIG) for _ in range(11)]
+    stream = (
+        draw(st.integers(0, 2**46)), draw(keys()), draw(TIMES), numbers[0], 0, 0, 0, 0,
+        draw(st.sampled_from([0, 0, 1, 9999, 10_000, 2**32 - 1])), 0, 1, -1, draw(st.integers(0, 1)), SHUT,
+        draw(st.integers(0, 1)), list(draw(st.binary(min_size=12, max_size=12))),
+    )  # fmt: skip
+    end = (
+        0, numbers[0] or 1, *numbers[1:7], draw(st.integers(0, 9)), draw(TIMES), draw(TIMES), *numbers[7:10],
+        draw(st.integers(0, 99)), draw(st.integers(-1, 2**47)), draw(st.sampled_from([0, 1, 2, 3, 8, 11, 256])),
+        draw(st.integers(0, 6)), draw(st.sampled_from([b"", b"0123456789abcdef" * 2])),
+    )  # fmt: skip
+    return stream, end
+
+
+def known(names: Names, folder: int, keys_of: NDArray[Any]) -> Facts:
+    facts = Facts(folder, names, ["one.pcap"])
+    for net, more in keys_of[:, 5:7].tolist():
+        facts.net(net, more)
+    return facts
+
+
+def made(given: list[tuple[Any, ...]], facts: Facts | None = None) -> NDArray[np.void]:
+    found = np.zeros(len(given), PLAIN)
+    for i, values in enumerate(given):
+        for name, value in zip(PLAIN.names or (), values, strict=True):
+            found[name][i] = value
+        if facts is not None:
+            found["net"][i] = facts.net(*values[1][5:7])
+    return found
+
+
+def in_c(facts: Facts) -> Kernel:
+    make = compiled()
+    if make is None:
+        pytest.skip("flowshard was installed without a C compiler: there is no compiled kernel")
+    return make(facts)
+
+
+@examples(300)
+@given(drawn=st.lists(streams(), min_size=1, max_size=5), timestamp=st.booleans())
+def test_rows_are_the_same(drawn: list[tuple[Any, ...]], *, timestamp: bool) -> None:
+    """Every byte of a row: addresses, times before and after 1970, no time at all, tags, counters, MAC addresses."""
+    plain, closing = [each for each, _ in drawn], [(i, *end[1:]) for i, (_, end) in enumerate(drawn)]
+    facts = known(Names(None, timestamp=timestamp), -1, np.array([each[1] for each in plain], np.uint64))
+    rows, ends = made(plain, facts), np.array(closing, CLOSING)
+    text, lengths = Twin(facts).rows(rows, ends)
+    again, sizes = in_c(facts).rows(rows, ends)
+    assert (again, sizes.tolist()) == (text, lengths.tolist())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_files_are_the_same(tmp_path: Path, seed: int) -> None:
+    """Names, bytes, times, and what is said of each: made, kept open or not, shut, finished; names that are taken."""
+    told = []
+    for kind in (Twin, in_c):
+        folder = tmp_path / kind.__name__
+        folder.mkdir()
+        told.append(use(folder, kind, np.random.default_rng(seed)))
+    assert told[0] == told[1]
+
+
+def use(folder: Path, kind: Any, rng: np.random.Generator) -> list[Any]:
+    """What comes of forty streams that chance makes."""
+    root, count, told = os.open(folder, os.O_RDONLY), 40, []
+    keys_of = [[0, 10 << 24 | i, 0, 7, 80, 4, 0] for i in range(count)]
+    rows = made([(i, keys_of[i], 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, i & 1, BEGUN, 0, [0] * 12) for i in range(count)])
+    facts = known(Names(None, timestamp=False), root, np.array(keys_of, np.uint64))
+    kernel, twin = kind(facts), Twin(facts)
+    for slot in rng.choice(count, 4, replace=False).tolist():
+        (folder / twin.name(rows, slot)).symlink_to(folder / "elsewhere")
+    for keep in (True, False, True):
+        told.append(write_some(kernel, rows, rng, keep=keep))
+        still_open = np.flatnonzero(rows["state"] == OPEN)
+        told.append(kernel.shut(rows, rng.permutation(still_open)[:5]).tolist())
+    ready = np.flatnonzero((rows["state"] == OPEN) | (rows["state"] == SHUT))
+    times = rng.integers(-(10**18), 2 * 10**18, len(ready))
+    told.append(kernel.finish(rows, ready, times).tolist())
+    files = {path.name: path for path in folder.iterdir() if not path.is_symlink()}
+    found = [os.stat(files[twin.name(rows, slot)]) for slot in np.flatnonzero(rows["inode"]).tolist()]
+    shut = rows[rows["inode"] > 0]
+    assert list(zip(shut["device"].tolist(), shut["inode"].tolist(), strict=True)) == [
+        (f.st_dev, f.st_ino) for f in found
+    ]
+    assert ((rows["descriptor"] >= 0) == (rows["state"] == OPEN)).all()
+    told.append((rows["state"].tolist(), rows["size"].tolist()))
+    told.append({name: (path.read_bytes(), path.stat().st_mtime_ns) for name, path in files.items()})
+    os.close(root)
+    return told
+
+
+def write_some(kernel: Kernel, rows: NDArray[np.void], rng: np.random.Generator, *, keep: bool) -> list[int]:
+    """Pieces of many rows each, some of more than one call takes, to places in streams that rise."""
+    source = np.frombuffer(rng.bytes(40_000), np.uint8)
+    slots = np.sort(rng.integers(0, len(rows), 30))
+    many = rng.choice([1, 2, 5, 1500], 30, p=[0.4, 0.3, 0.2, 0.1])
+    low = np.cumsum(many) - many
+    sizes = rng.integers(1, 9, int(many.sum()))
+    starts = rng.integers(0, len(source) - 9, len(sizes))
+    data = table(Data, [(0, 0, 0, start, size, 0, 0) for start, size in zip(starts, sizes, strict=True)])
+    payload = Payload({0: source}.__getitem__, EventBatch(0, NO_EXTENTS, data=data))
+    pieces = Pieces(slots, rng.integers(0, 99, 30), low, low + many, np.add.reduceat(sizes, low))
+    return kernel.write(rows, pieces, payload, keep=keep, identify=False, make_only=False).tolist()
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_what_does_not_lie_in_memory_is_not_read(tmp_path: Path, kind: str) -> None:
+    """An address beyond the input is no address: in C nothing is tried, in Python there is less to write."""
+    facts = Facts(os.open(tmp_path, os.O_RDONLY), Names(None, timestamp=False), ["one.pcap"])
+    rows = made([(0, [0, 1, 0, 2, 80, 4, 0], 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, BEGUN, 0, [0] * 12)])
+    for start, size in ((90, 11), (1 << 40, 1), ((1 << INPUT_SHIFT) - 1, 5)):
+        data = table(Data, [(0, 0, 0, start, size, 0, 0)])
+        payload = Payload({0: np.zeros(100, np.uint8)}.__getitem__, EventBatch(0, NO_EXTENTS, data=data))
+        one = np.zeros(1, np.int64)
+        pieces = Pieces(one, one, one, one + 1, one + size)
+        if kind == "compiled":
+            result = in_c(facts).write(rows, pieces, payload, keep=False, identify=False, make_only=False)
+            assert (result.tolist(), os.listdir(tmp_path)) == ([LEFT], [])
+        else:
+            assert payload.addresses() is None
+    os.close(facts.folder)
+
+
+def test_the_compiled_kernel_is_of_these_sources() -> None:
+    """A library that was made of other sources says so: flowshard is to be installed again."""
+    if compiled() is None:
+        pytest.skip("flowshard was installed without a C compiler: there is no compiled kernel")
+    folder = ROOT / "pipeline" / "writer" / "plain"
+    sources = b"".join((folder / name).read_bytes() for name in ("files.c", "spelling.c", "plain.h"))
+    assert hashlib.sha256(sources).hexdigest().encode() in LIBRARY.read_bytes()
+
+
+def test_the_twin_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLOWSHARD_KERNEL=twin: the kernel in Python is used, whether there is another or not."""
+    monkeypatch.setenv(CHOICE, "twin")
+    assert compiled() is None
+
+
+def test_a_library_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is not there, or is damaged, is not used; nothing fails."""
+    monkeypatch.setattr("pipeline.writer.plain.library.LIBRARY", tmp_path / "kernel.so")
+    assert compiled() is None
+    (tmp_path / "kernel.so").write_bytes(b"no library")
+    assert compiled() is None
+
+
+def test_a_stream_that_is_broken_is_left(tmp_path: Path) -> None:
+    """Of a stream with which something went wrong no more is tried."""
+    facts = Facts(os.open(tmp_path, os.O_RDONLY), Names(None, timestamp=False), ["one.pcap"])
+    for kind in (Twin, in_c):
+        rows = made([(0, [0, 1, 0, 2, 80, 4, 0], 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, BROKEN, 0, [0] * 12)])
+        assert write_some(kind(facts), rows, np.random.default_rng(1), keep=True) == [LEFT] * 30
+    os.close(facts.folder)
