@@ -42,6 +42,15 @@ class PieceColumns(NamedTuple):
     even: Bools
 
 
+class Addresses(NamedTuple):
+    """Bytes as they lie in this process."""
+
+    address: U64
+    size: U32
+    held: list[U8]
+    """What must be held as long as somebody reads there."""
+
+
 def cut(data: Data) -> PieceColumns:
     """The table cut where the stream changes, a byte is skipped, or the input changes."""
     size = data.size.astype(np.int64)
@@ -88,14 +97,16 @@ class Payload:
         found: list[int] = (self._places + self._data.size).tolist()
         return found
 
-    def addresses(self) -> tuple[U64, U32, list[U8]] | None:
-        """Where the rows of the Data lie in this process, their sizes, and what must be held as long as somebody reads
-        there; None: not all lie in the arrays."""
-        return self._addresses
-
     @cached_property
-    def _addresses(self) -> tuple[U64, U32, list[U8]] | None:
-        source, place, size = self._source, self._places, np.ascontiguousarray(self._data.size)
+    def addresses(self) -> Addresses | None:
+        """Those of the rows of the Data."""
+        return self._addresses(self._source, self._places, self._data.size)
+
+    def addresses_of(self, starts: U64, sizes: U32) -> Addresses | None:
+        """Where ``sizes`` bytes from these addresses on lie in this process; None: not all lie in the arrays."""
+        return self._addresses(*places(self._extents, starts), sizes)
+
+    def _addresses(self, source: int | I64, place: I64, size: U32) -> Addresses | None:
         held = {n: self._arrays(n) for n in ([source] if isinstance(source, int) else np.unique(source).tolist())}
         base, length = np.zeros(len(place), np.int64), np.zeros(len(place), np.int64)
         for number, array in held.items():
@@ -103,7 +114,7 @@ class Payload:
             base[there], length[there] = array.ctypes.data, len(array)
         if (place < 0).any() or (place + size > length).any():
             return None
-        return (base + place).view(np.uint64), size, list(held.values())
+        return Addresses((base + place).view(np.uint64), np.ascontiguousarray(size), list(held.values()))
 
     def items_at(self, starts: U64, size: int, wanted: Bools) -> tuple[U8, Bools]:
         """``size`` bytes from each of these addresses (n,) on, those that are ``wanted``, else zeros: (n, size); and

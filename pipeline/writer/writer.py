@@ -37,7 +37,7 @@ from pipeline.writer.spans import note_span
 from pipeline.writer.stream import Stream
 from pipeline.writer.streams import Streams, may_be_plain
 from workers import contract
-from workers.contract import INPUT_SHIFT, OFFSET_MASK, Closed, Data, EventBatch, Opened, Runs
+from workers.contract import INPUT_SHIFT, OFFSET_MASK, Closed, Data, EventBatch, Opened, Overlaps, Runs
 
 if TYPE_CHECKING:
     from pipeline.parts.room import Room
@@ -110,10 +110,16 @@ class Writer:
         """Do what a batch of events says."""
         payload = self._take_in(events)
         if payload is not None and events.overlaps is not None:
-            self._comparing.compare(events.overlaps, payload)
+            self._compare(events.overlaps, payload)
         self._conclude(events)
         if self._orphans is not None:
             self._orphans.note(events)
+
+    def _compare(self, overlaps: Overlaps, payload: Payload) -> None:
+        plain = self._streams.plain
+        left = overlaps if plain is None else plain.compare(overlaps, payload, self.counters)
+        if left is not None:
+            self._comparing.compare(left, payload)
 
     def note_orphans(self, counts: Counts | None = None) -> None:
         """Be ready to close the streams of a worker that dies. To be called before any event."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.writer.names import Names
 from pipeline.writer.payload import Payload
 from pipeline.writer.plain.compiled import compiled
-from pipeline.writer.plain.layout import BEGUN, BROKEN, CLOSING, LEFT, OPEN, PLAIN, SHUT, Facts, Kernel, Pieces
+from pipeline.writer.plain.layout import BEGUN, BROKEN, CLOSING, LEFT, OPEN, PLAIN, SHUT, Facts, Kernel, Pieces, Rows
 from pipeline.writer.plain.library import CHOICE, LIBRARY
 from pipeline.writer.plain.twin import Twin
 from tests.effort import examples
@@ -101,7 +102,8 @@ def test_rows_are_the_same(drawn: list[tuple[Any, ...]], *, timestamp: bool) -> 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_files_are_the_same(tmp_path: Path, seed: int) -> None:
-    """Names, bytes, times, and what is said of each: made, kept open or not, shut, finished; names that are taken."""
+    """Names, bytes, times, and what is said of each: made, kept open or not, shut, opened again, compared, finished;
+    names that are taken."""
     told = []
     for kind in (Twin, in_c):
         folder = tmp_path / kind.__name__
@@ -119,8 +121,9 @@ def use(folder: Path, kind: Any, rng: np.random.Generator) -> list[Any]:
     kernel, twin = kind(facts), Twin(facts)
     for slot in rng.choice(count, 4, replace=False).tolist():
         (folder / twin.name(rows, slot)).symlink_to(folder / "elsewhere")
-    for keep in (True, False, True):
+    for keep in (True, False, True, False):
         told.append(write_some(kernel, rows, rng, keep=keep))
+        told.append(compare_some(kernel, rows, rng, folder, twin))
         still_open = np.flatnonzero(rows["state"] == OPEN)
         told.append(kernel.shut(rows, rng.permutation(still_open)[:5]).tolist())
     ready = np.flatnonzero((rows["state"] == OPEN) | (rows["state"] == SHUT))
@@ -137,6 +140,33 @@ def use(folder: Path, kind: Any, rng: np.random.Generator) -> list[Any]:
     told.append({name: (path.read_bytes(), path.stat().st_mtime_ns) for name, path in files.items()})
     os.close(root)
     return told
+
+
+def compare_some(
+    kernel: Kernel, rows: NDArray[np.void], rng: np.random.Generator, folder: Path, twin: Twin
+) -> list[bool]:
+    """Bytes that files have, and one in three that they do not, or not so many."""
+    taken, source, told = [], bytearray(), []
+    for slot in np.flatnonzero((rows["state"] == OPEN) | (rows["state"] == SHUT)).tolist():
+        has = (folder / twin.name(rows, slot)).read_bytes()
+        offset = int(rng.integers(0, len(has)))
+        says = bytearray(has[offset : offset + int(rng.integers(1, 40_000))])
+        kind = int(rng.integers(0, 9))
+        if kind == 0:
+            says[int(rng.integers(0, len(says)))] ^= 1
+        elif kind == 1:
+            says = bytearray(has[offset:]) + b"!"
+        told.append(kind > 1)
+        taken.append((slot, offset, len(source), len(says)))
+        source += says
+    data = table(Data, [(0, 0, 0, 0, 1, 0, 0)])
+    array = np.frombuffer(bytes(source), np.uint8)
+    payload = Payload({0: array}.__getitem__, EventBatch(0, NO_EXTENTS, data=data))
+    columns = zip(*taken, strict=True)
+    asked = Rows(*(np.array(c, t) for c, t in zip(columns, ("i8", "i8", "u8", "u4"), strict=True)))
+    same = kernel.compare(rows, asked, payload).tolist()
+    assert same == told
+    return same
 
 
 def write_some(kernel: Kernel, rows: NDArray[np.void], rng: np.random.Generator, *, keep: bool) -> list[int]:
@@ -167,7 +197,7 @@ def test_what_does_not_lie_in_memory_is_not_read(tmp_path: Path, kind: str) -> N
             result = in_c(facts).write(rows, pieces, payload, keep=False, identify=False, make_only=False)
             assert (result.tolist(), os.listdir(tmp_path)) == ([LEFT], [])
         else:
-            assert payload.addresses() is None
+            assert payload.addresses is None
     os.close(facts.folder)
 
 
@@ -192,6 +222,26 @@ def test_a_library_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert compiled() is None
     (tmp_path / "kernel.so").write_bytes(b"no library")
     assert compiled() is None
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_a_file_that_was_replaced_is_not_opened(tmp_path: Path, kind: str) -> None:
+    """What somebody put in the place of a file that was shut is neither written nor compared with."""
+    facts = Facts(os.open(tmp_path, os.O_RDONLY), Names(None, timestamp=False), ["one.pcap"])
+    kernel: Kernel = Twin(facts) if kind == "twin" else in_c(facts)
+    rows = made([(0, [0, 1, 0, 2, 80, 4, 0], 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, BEGUN, 0, [0] * 12)])
+    assert set(write_some(kernel, rows, np.random.default_rng(1), keep=False)) == {0}
+    (path,) = tmp_path.iterdir()
+    path.rename(tmp_path / "away")
+    path.write_bytes(b"mine")
+    assert write_some(kernel, rows, np.random.default_rng(1), keep=False) == [-errno.EEXIST] + [LEFT] * 29
+    one = np.zeros(1, np.int64)
+    array = np.frombuffer(b"mine", np.uint8)
+    payload = Payload({0: array}.__getitem__, EventBatch(0, NO_EXTENTS, data=table(Data, [(0, 0, 0, 0, 1, 0, 0)])))
+    asked = Rows(one, one, one.astype(np.uint64), one.astype(np.uint32) + np.uint32(4))
+    assert not kernel.compare(rows, asked, payload).any()
+    assert path.read_bytes() == b"mine"
+    os.close(facts.folder)
 
 
 def test_a_stream_that_is_broken_is_left(tmp_path: Path) -> None:

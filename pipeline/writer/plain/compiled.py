@@ -23,12 +23,13 @@ from pipeline.writer.plain.layout import (
     Facts,
     Kernel,
     Pieces,
+    Rows,
     Table,
     flag_texts,
     reason_texts,
 )
 from pipeline.writer.plain.library import load
-from workers.contract import I32, I64, U32, U64
+from workers.contract import I32, I64, U32, U64, Bools
 
 _KEEP, _IDENTIFY, _MAKE_ONLY = 1, 2, 4
 _FEW: Final = 512  # rows made in one buffer
@@ -67,7 +68,7 @@ class Compiled:
         self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool, identify: bool, make_only: bool
     ) -> I32:
         """As Kernel.write. Where a piece does not lie in memory that we have none is tried."""
-        found = payload.addresses()
+        found = payload.addresses
         if found is None:
             return np.full(len(pieces.slot), LEFT, np.int32)
         address, sizes, held = found
@@ -80,6 +81,21 @@ class Compiled:
         )  # fmt: skip
         del held
         return result
+
+    def compare(self, table: Table, rows: Rows, payload: Payload) -> Bools:
+        """As Kernel.compare."""
+        found = payload.addresses_of(rows.start, rows.size)
+        if found is None:
+            return np.zeros(len(rows.slot), np.bool_)
+        address, size, held = found
+        slot, offset, result = rows.slot, np.ascontiguousarray(rows.offset), np.empty(len(rows.slot), np.int32)
+        self._library.compare(
+            self._given(), _at(table), ctypes.c_int64(len(slot)), _at(slot), _at(offset), _at(address), _at(size),
+            _at(result),
+        )  # fmt: skip
+        del held
+        same: Bools = result == 1
+        return same
 
     def shut(self, table: Table, slots: I64) -> I32:
         """As Kernel.shut."""

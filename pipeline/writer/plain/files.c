@@ -11,12 +11,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MOST_PIECES 1024 /* of one call: IOV_MAX */
+#define READ 16384 /* bytes compared at a time */
 
 enum { KEEP = 1, IDENTIFY = 2, MAKE_ONLY = 4 };
 enum { LEFT = -4096 }; /* no errno: a piece that was not tried */
@@ -34,21 +36,41 @@ static int identify(struct plain *stream) {
     return 0;
 }
 
-static int make(struct plain *stream, const struct facts *facts) {
+static int make(struct plain *stream, const struct facts *facts, int with_identity) {
     char name[NAME_ROOM];
     *put_name(name, stream, facts) = 0;
     do stream->descriptor = openat(facts->folder, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     while (stream->descriptor < 0 && errno == EINTR);
     if (stream->descriptor < 0) return -errno;
     stream->state = OPEN;
-    return 0;
+    return with_identity ? identify(stream) : 0;
 }
 
 static int shut_one(struct plain *stream) {
     int descriptor = stream->descriptor;
     stream->descriptor = -1;
     stream->state = SHUT;
-    return close(descriptor) && errno != EINTR ? -errno : 0;
+    if (!close(descriptor) || errno == EINTR) return 0;
+    stream->state = BROKEN;
+    return -errno;
+}
+
+/* A file that was shut, and is still the same one. */
+static int reopen(struct plain *stream, const struct facts *facts) {
+    uint64_t device = stream->device, inode = stream->inode;
+    char name[NAME_ROOM];
+    *put_name(name, stream, facts) = 0;
+    do stream->descriptor = openat(facts->folder, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    while (stream->descriptor < 0 && errno == EINTR);
+    if (stream->descriptor < 0) return -errno;
+    int failed = identify(stream);
+    if (!failed && stream->device == device && stream->inode == inode) {
+        stream->state = OPEN;
+        return 0;
+    }
+    close(stream->descriptor);
+    stream->descriptor = -1, stream->device = device, stream->inode = inode;
+    return failed ? failed : -EEXIST; /* somebody has replaced it */
 }
 
 static int write_all(int descriptor, struct iovec *pieces, int count, int64_t offset) {
@@ -83,34 +105,57 @@ static int write_rows(int descriptor, const uint64_t *address, const uint32_t *s
     return 0;
 }
 
-/* Pieces, each the rows [low, high), to their places. A file that is not there is made; such a one stays open with KEEP,
-   else it is shut behind its last piece here, and its identity known. result: 0, or -errno and nothing is said of the
-   piece, nor of its stream's further ones (LEFT). */
+/* Pieces, each the rows [low, high), to their places. A file that is not there is made, one that was shut is opened
+   again; with KEEP such a one stays open, else it is shut behind its last piece here, and its identity known.
+   result: 0, or -errno and nothing is said of the piece, and LEFT of its stream's further ones. */
 void write_pieces(
     const struct facts *facts, struct plain *table, int64_t count, const int64_t *slots, const int64_t *offset,
     const int64_t *low, const int64_t *high, const int64_t *size, const uint64_t *address, const uint32_t *sizes,
     int32_t flags, int32_t *result
 ) {
-    for (int64_t i = 0, made = 0; i < count; i++) {
+    for (int64_t i = 0, opened = 0; i < count; i++) {
         struct plain *stream = table + slots[i];
-        int failed = stream->state > OPEN ? LEFT : 0;
-        if (!i || slots[i] != slots[i - 1]) made = 0;
-        if (stream->state == BEGUN) {
-            made = 1;
-            failed = make(stream, facts);
-            if (!failed && flags & IDENTIFY) failed = identify(stream);
-        }
+        int goes_on = i && slots[i] == slots[i - 1], failed = 0;
+        if (!goes_on) opened = stream->state != OPEN;
+        if (stream->state == BROKEN || (goes_on && result[i - 1])) failed = LEFT;
+        else if (stream->state == BEGUN) failed = make(stream, facts, flags & IDENTIFY);
+        else if (stream->state == SHUT) failed = reopen(stream, facts);
         if (!failed && !(flags & MAKE_ONLY)) {
             failed = write_rows(stream->descriptor, address + low[i], sizes + low[i], high[i] - low[i], offset[i]);
             if (!failed) stream->size += size[i];
         }
         int more = i + 1 < count && slots[i + 1] == slots[i];
-        if (!failed && made && !(flags & KEEP) && !more) {
+        if (!failed && opened && !(flags & KEEP) && !more) {
             failed = identify(stream);
             if (!failed) failed = shut_one(stream);
         }
-        if (failed && failed != LEFT) stream->state = BROKEN;
         result[i] = failed;
+    }
+}
+
+static int is_there(int descriptor, const char *bytes, int64_t size, int64_t offset) {
+    char found[READ];
+    while (size) {
+        ssize_t done = pread(descriptor, found, (size_t)(size < READ ? size : READ), offset);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0 || memcmp(found, bytes, (size_t)done)) return 0;
+        bytes += done, size -= done, offset += done;
+    }
+    return 1;
+}
+
+/* Whether files have these bytes at these places. result: 1, or 0: they have others, or could not be read. */
+void compare(
+    const struct facts *facts, struct plain *table, int64_t count, const int64_t *slots, const int64_t *offset,
+    const uint64_t *address, const uint32_t *size, int32_t *result
+) {
+    for (int64_t i = 0; i < count; i++) {
+        struct plain *stream = table + slots[i];
+        int again = stream->state == SHUT;
+        if (again) reopen(stream, facts);
+        result[i] = stream->state == OPEN &&
+            is_there(stream->descriptor, (const char *)(uintptr_t)address[i], size[i], offset[i]);
+        if (again && stream->state == OPEN) shut_one(stream);
     }
 }
 

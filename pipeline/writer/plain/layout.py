@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.report.rows import completeness, networks_attributes, reason_word
 from pipeline.writer.names import Names, networks, networks_suffix
 from pipeline.writer.payload import Payload
-from workers.contract import I32, I64, KEY_WORDS, U64
+from workers.contract import I32, I64, KEY_WORDS, U32, U64, Bools
 
 LAYOUT: Final = 1
 """Of what is exchanged with the kernel in C: changes when its meaning does."""
@@ -38,7 +38,7 @@ PLAIN: Final = np.dtype(
 """A plain stream. A slot is a row of a table of them."""
 
 BEGUN, OPEN, SHUT, BROKEN = range(4)
-"""States: no file yet; it is open; it is not; something went wrong with it, and others have to see to it."""
+"""States: no file yet; it is open; it is not; it was closed with an error: some of it may not be there."""
 
 CLOSING: Final = np.dtype(
     [
@@ -72,6 +72,15 @@ class Pieces(NamedTuple):
     low: I64
     high: I64
     size: I64  # bytes
+
+
+class Rows(NamedTuple):
+    """Bytes of plain streams."""
+
+    slot: I64
+    offset: I64
+    start: U64  # address
+    size: U32
 
 
 class Facts:
@@ -112,10 +121,15 @@ class Kernel(Protocol):
     def write(
         self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool, identify: bool, make_only: bool
     ) -> I32:
-        """Pieces to their places in the files; a file that is not there is made.
+        """Pieces to their places in the files; a file that is not there is made, one that was shut is opened again.
 
-        ``keep``: that one stays open, else it is shut behind its last piece. ``identify``: note device and inode of
-        those that are made. ``make_only``: no piece is written. One that fails leaves its stream BROKEN."""
+        ``keep``: such a one stays open, else it is shut behind its last piece. ``identify``: note device and inode of
+        those that are made. ``make_only``: no piece is written. Behind a piece that fails its stream's others are LEFT.
+        """
+        ...
+
+    def compare(self, table: Table, rows: Rows, payload: Payload) -> Bools:
+        """Whether files have the bytes of these rows at their places. False: others, or they could not be read."""
         ...
 
     def shut(self, table: Table, slots: I64) -> I32:

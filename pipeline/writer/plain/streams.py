@@ -25,15 +25,15 @@ from pipeline.report.rows import Run
 from pipeline.writer.folder import Folder
 from pipeline.writer.payload import Payload, PieceColumns
 from pipeline.writer.plain.compiled import compiled
-from pipeline.writer.plain.layout import BEGUN, BROKEN, CLOSING, OPEN, PLAIN, SHUT, Facts, Kernel, Pieces, Table
+from pipeline.writer.plain.layout import BEGUN, BROKEN, CLOSING, OPEN, PLAIN, SHUT, Facts, Kernel, Pieces, Rows, Table
 from pipeline.writer.plain.twin import Twin
 from pipeline.writer.stream import Stream
-from workers.contract import I64, INPUT_SHIFT, OFFSET_MASK, Bools, Closed, Completeness, Opened, Runs
+from workers.contract import I64, INPUT_SHIFT, OFFSET_MASK, Bools, Closed, Completeness, Opened, Overlaps, Runs
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-Rows = TypeVar("Rows", Opened, PieceColumns, Closed, Runs)
+Some = TypeVar("Some", Opened, PieceColumns, Overlaps, Closed, Runs)
 
 _FIRST: Final = 1024  # slots at first
 _ROWS: Final = 1024  # made together
@@ -104,10 +104,24 @@ class PlainStreams:
         pieces = Pieces._make(column[mine] for column in columns)
         failed = np.zeros(len(slots), np.bool_)
         failed[mine] = self._write(pieces, payload) != 0
-        self._part_with(failed, slots, give)
         if self._md5:
             self._hash(found, slots, mine & ~failed, payload)
+        self._part_with(failed, slots, give)
         return _rest(found, ~mine | failed)
+
+    def compare(self, overlaps: Overlaps, payload: Payload, counters: dict[str, int]) -> Overlaps | None:
+        """Bytes that come again, where streams have some: those of streams that have just the same are counted."""
+        slots = self._of(overlaps.stream)
+        mine = slots >= 0
+        if not mine.any():
+            return overlaps
+        columns = (slots, overlaps.offset, overlaps.start, overlaps.size)
+        rows = Rows._make(column[mine] for column in columns)
+        same = np.zeros(len(slots), np.bool_)
+        same[mine] = self._kernel.compare(self._table, rows, payload)
+        same &= ~np.isin(slots, slots[mine & ~same])  # what differs is told of all of a segment
+        counters["duplicate"] += int(overlaps.size[same].sum(dtype="int64"))
+        return _rest(overlaps, ~same)
 
     def note(self, runs: Runs) -> Runs | None:
         """What streams have that are about to be closed."""
@@ -148,7 +162,7 @@ class PlainStreams:
         row, name, ends = self._table[slot], self._twin.name(self._table, slot), self._twin.ends(self._table, slot)
         stream = Stream(number, name, "", ends, bytes(row["mac"]) if row["mac_known"] else b"", md5=self._md5)
         file, descriptor = stream.file, int(row["descriptor"])
-        file.made = descriptor >= 0 or row["state"] == SHUT or bool(row["inode"])
+        file.made = row["state"] != BEGUN
         if descriptor >= 0:
             self._folder.lend(-1)
             self._folder.keep_open(file, descriptor)
@@ -213,10 +227,8 @@ class PlainStreams:
     # Files
 
     def _otherwise(self, found: PieceColumns, slots: I64) -> Bools:
-        """Pieces of streams that something else happens to: their file has to be opened again, or, with MD5, they do
-        not go on where it ended."""
-        state = self._table["state"][slots]
-        other: Bools = (state == SHUT) | (state == BROKEN)
+        """Pieces of streams that something else happens to: with MD5, they do not go on where their stream ended."""
+        other: Bools = self._table["state"][slots] == BROKEN
         if self._md5:
             follows = np.append(False, slots[1:] == slots[:-1])
             end = np.append(0, found.offset[:-1] + found.size[:-1])
@@ -229,7 +241,7 @@ class PlainStreams:
                 give(number)
 
     def _write(self, pieces: Pieces, payload: Payload) -> Any:
-        new = np.unique(pieces.slot[self._table["state"][pieces.slot] == BEGUN])
+        new = np.unique(pieces.slot[self._table["state"][pieces.slot] != OPEN])
         keep = self._makes_room(len(new))
         if self._folder.made is None:
             result = self._kernel.write(
@@ -249,16 +261,16 @@ class PlainStreams:
         begins = np.flatnonzero(np.append(True, pieces.slot[1:] != pieces.slot[:-1])).tolist()
         for low, high in zip(begins, [*begins[1:], len(pieces.slot)], strict=True):
             mine, slot = Pieces._make(column[low:high] for column in pieces), pieces.slot[low : low + 1]
-            new = table["state"][slot[0]] == BEGUN
-            if new:
+            before = table["state"][slot[0]]
+            if before == BEGUN:
                 first = Pieces._make(column[:1] for column in mine)
                 self._kernel.write(table, first, payload, keep=True, identify=True, make_only=True)
                 row = table[slot[0]]
                 if row["state"] == OPEN:
                     self._folder.made(int(row["number"]), int(row["device"]), int(row["inode"]))
             results.append(self._kernel.write(table, mine, payload, keep=True, identify=False, make_only=False))
-            if new and not keep and table["state"][slot[0]] == OPEN and (failed := self._kernel.shut(table, slot)[0]):
-                table["state"][slot[0]], results[-1][-1] = BROKEN, failed
+            if not keep and before != OPEN and table["state"][slot[0]] == OPEN:
+                results[-1][-1] = self._kernel.shut(table, slot)[0] or results[-1][-1]
         return np.concatenate(results)
 
     def _makes_room(self, files: int) -> bool:
@@ -283,7 +295,6 @@ class PlainStreams:
             del self._held[slot]
             self._folder.lend(-1)
             if failed:
-                self._table["state"][slot] = BROKEN
                 self._folder.failures.took(self._error("write", slot, failed))
 
     def _hash(self, found: PieceColumns, slots: I64, mine: Bools, payload: Payload) -> None:
@@ -328,12 +339,12 @@ class PlainStreams:
         self._leave(listed)
 
 
-def _some(table: Rows, rows: Bools | I64) -> Rows:
+def _some(table: Some, rows: Bools | I64) -> Some:
     columns: Any = (column[rows] for column in table)
     return type(table)(*columns)
 
 
-def _rest(table: Rows, rows: Bools) -> Rows | None:
+def _rest(table: Some, rows: Bools) -> Some | None:
     """Those rows; None: there are none."""
     if rows.all():
         return table

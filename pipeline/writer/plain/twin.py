@@ -7,6 +7,7 @@ Invariant: as of Kernel (layout.py). It is used where there is no compiled one, 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from pipeline.report.rows import StreamRecord, format_rows
 from pipeline.writer.names import Endpoints, endpoints
 from pipeline.writer.payload import Payload
-from pipeline.writer.plain.layout import BEGUN, BROKEN, LEFT, OPEN, SHUT, Facts, Pieces, Table
-from workers.contract import I32, I64, U64
+from pipeline.writer.plain.layout import BEGUN, BROKEN, LEFT, OPEN, SHUT, Facts, Pieces, Rows, Table
+from workers.contract import I32, I64, U64, Bools
 
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_AGAIN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_PIECES: Final = 1024  # of one call: IOV_MAX
 
 
@@ -35,27 +37,44 @@ class Twin:
         self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool, identify: bool, make_only: bool
     ) -> I32:
         """As Kernel.write."""
-        state, descriptor, size = table["state"], table["descriptor"], table["size"]
-        result = np.zeros(len(pieces.slot), np.int32)
+        state, result = table["state"], np.zeros(len(pieces.slot), np.int32)
         rows = list(zip(*(column.tolist() for column in pieces), strict=True))
         nexts = [row[0] for row in rows[1:]] + [-1]
-        made = -1
+        before, opened = -1, False
         for i, (slot, offset, low, high, length) in enumerate(rows):
-            if state[slot] > OPEN:
+            opened = opened if slot == before else state[slot] != OPEN
+            if state[slot] == BROKEN or (slot == before and result[i - 1]):
                 result[i] = LEFT
                 continue
+            before = slot
             try:
-                if state[slot] == BEGUN:
-                    made = slot
-                    self._make(table, slot, identify=identify)
+                self._open(table, slot, identify=identify)
                 if not make_only:
-                    _write(int(descriptor[slot]), payload.gather(low, high, even=False), offset)
-                    size[slot] += length
-                if made == slot and not keep and nexts[i] != slot:
+                    _write(int(table["descriptor"][slot]), payload.gather(low, high, even=False), offset)
+                    table["size"][slot] += length
+                if opened and not keep and nexts[i] != slot:
                     _shut(table, slot)
             except OSError as error:
-                result[i], state[slot] = -(error.errno or 1), BROKEN
+                result[i] = -(error.errno or 1)
         return result
+
+    def compare(self, table: Table, rows: Rows, payload: Payload) -> Bools:
+        """As Kernel.compare."""
+        same = []
+        news = payload.slices(rows.start, rows.size.tolist())
+        for slot, offset, new in zip(rows.slot.tolist(), rows.offset.tolist(), news, strict=True):
+            again = table["state"][slot] == SHUT
+            if table["state"][slot] not in {OPEN, SHUT}:
+                same.append(False)
+                continue
+            try:
+                self._open(table, slot, identify=False)
+                same.append(os.pread(int(table["descriptor"][slot]), len(new), offset) == new)
+                if again:
+                    _shut(table, slot)
+            except OSError:
+                same.append(False)
+        return np.array(same, np.bool_)
 
     def shut(self, table: Table, slots: I64) -> I32:
         """As Kernel.shut."""
@@ -117,11 +136,20 @@ class Twin:
         opened, counter = int(table["opened"][slot]), int(table["counter"][slot])
         return self._facts.names.name(self.ends(table, slot), opened, counter)
 
-    def _make(self, table: Table, slot: int, *, identify: bool) -> None:
-        descriptor = os.open(self.name(table, slot), _NEW, 0o600, dir_fd=self._facts.folder)
-        table["descriptor"][slot], table["state"][slot] = descriptor, OPEN
-        if identify:
-            _identify(table, slot)
+    def _open(self, table: Table, slot: int, *, identify: bool) -> None:
+        """Its file, made if it is not there. OSError."""
+        if table["state"][slot] == BEGUN:
+            descriptor = os.open(self.name(table, slot), _NEW, 0o600, dir_fd=self._facts.folder)
+            table["descriptor"][slot], table["state"][slot] = descriptor, OPEN
+            if identify:
+                _identify(table, slot)
+        elif table["state"][slot] == SHUT:
+            descriptor = os.open(self.name(table, slot), _AGAIN, dir_fd=self._facts.folder)
+            found = os.fstat(descriptor)
+            if (found.st_dev, found.st_ino) != (table["device"][slot], table["inode"][slot]):
+                os.close(descriptor)
+                raise OSError(errno.EEXIST, "somebody has replaced it")
+            table["descriptor"][slot], table["state"][slot] = descriptor, OPEN
 
 
 def _identify(table: Table, slot: int) -> None:
@@ -132,8 +160,9 @@ def _identify(table: Table, slot: int) -> None:
 def _shut(table: Table, slot: int) -> None:
     _identify(table, slot)
     descriptor = int(table["descriptor"][slot])
-    table["descriptor"][slot], table["state"][slot] = -1, SHUT
+    table["descriptor"][slot], table["state"][slot] = -1, BROKEN
     os.close(descriptor)
+    table["state"][slot] = SHUT
 
 
 def _write(descriptor: int, pieces: list[memoryview], offset: int) -> None:
