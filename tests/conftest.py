@@ -1,4 +1,4 @@
-"""What all tests share: how hypothesis looks for examples, a capture of every trouble, the golden switch.
+"""What all tests share: how hypothesis looks for examples, a capture of every trouble, the golden switch, bytecode.
 
 ``HYPOTHESIS_PROFILE=nightly`` looks longer, and elsewhere each night; the default, ``ci``, finds the
 same examples each time, and a third of what hypothesis would. ``--update-golden`` writes tests/golden
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI"):
         raise pytest.UsageError("--update-golden: CI compares with the golden folder, it does not write it")
+    _keep_bytecode(config)
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
+    """Where Python may write no bytecode into the tree, it is kept in pytest's own folder.
+
+    What a test imports is compiled once, not by each process that a test starts (half of what such a process takes).
+    Those processes read it, and write none.
+    """
+    if sys.dont_write_bytecode and hasattr(config, "cache"):
+        folder = str(config.cache.mkdir("bytecode"))
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", folder)
+        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"]
+        sys.dont_write_bytecode = False
 
 
 def pytest_collection_finish() -> None:
