@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.build import Conversation, pcap_bytes, write_pcap
+from tests.effort import looks_longer
 from tests.forms import crossed
 from tests.runs import COMMAND, Finished, environment, files, flows, reads, report_of, run_apart, run_here
 from tests.writer.printed import chunks, streams
@@ -52,12 +53,12 @@ def test_any_number_of_workers_any_batch(workers: int, size: int, rough_captures
 @pytest.mark.parametrize("size", [5, 16384])
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda words: "".join(map(str, words)))
 def test_with_options(options: list[object], size: int, rough_captures: list[Path], scratch: Path) -> None:
-    """... whatever the options."""
+    """... whatever the options: with two workers and one process, nightly with any number."""
     first, *others = (
         printed_by(rough_captures, scratch, *options, "--workers", n, "--batch-packets", size if n else 16384)
-        for n in WORKERS
+        for n in (WORKERS if looks_longer() else (0, 2))
     )
-    assert [other == first for other in others] == [True] * 3
+    assert [other == first for other in others] == [True] * len(others) != []
 
 
 def test_it_prints_what_files_would_hold(rough_captures: list[Path], scratch: Path, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Whatever else a run writes on a disk that fails: -R, -w, -c; each write in turn, and disks that are full."""
+"""Whatever else a run writes on a disk that fails: -R, -w, -c; each write in turn, and disks that are full.
+
+Of 200 writes some are tried, in the slow tests each fourth, with the nightly profile each.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,13 @@ import pytest
 from pipeline.writer import printing_writer
 from pipeline.writer.terminal import StandardOutput
 from tests.build import Conversation, Packet, disturb, in_turns, udp4, write_pcap
+from tests.effort import thinned
 from tests.faults.disks import Writes, check_appended, failing, talks
 from tests.runs import COMMAND, Finished, counters, report_of, run_apart, run_here
 from tests.test_unprocessed import parse
 
 SOME = range(1, 200, 13)
-ALL = range(1, 201)
+ALL = thinned(range(1, 201), 4)
 SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
 SHORT = ("--workers", 0, "--batch-packets", 20)
 

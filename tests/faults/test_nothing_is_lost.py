@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import tries
 from tests.faults.trials import KINDS, Trial, Undisturbed, captures, make
 from tests.forms import crossed
 
@@ -29,7 +30,7 @@ def undisturbed(folder: Path) -> Undisturbed:
     return Undisturbed(folder)
 
 
-@pytest.mark.parametrize(("kind", "seed"), crossed([("oversize", 0), ("moment", 0)], KINDS, range(4)))
+@pytest.mark.parametrize(("kind", "seed"), crossed([("oversize", 0), ("moment", 0)], KINDS, tries(4, 2)))
 def test_no_batch_is_unaccounted(
     kind: str, seed: int, inputs: list[Path], undisturbed: Undisturbed, folder: Path
 ) -> None:

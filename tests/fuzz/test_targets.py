@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.decode import kernels
 from pipeline.source.pcapng.reader import PcapngReader
 from pipeline.source.records import Records, Window
-from tests.effort import examples
+from tests.effort import examples, tries
 from tests.fuzz.found import REGRESSIONS
 from tests.fuzz.targets import decoding, reading, segments
 from tests.fuzz.targets.launch import by_chance
@@ -41,8 +41,8 @@ def test_by_chance(module: ModuleType, runs: int) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("module", TARGETS, ids=NAMES)
 def test_by_chance_at_length(module: ModuleType) -> None:
-    """The same for many more."""
-    try_some(module, 5_000, seed=2)
+    """The same for many more, and five times as many with the nightly profile."""
+    try_some(module, len(tries(5_000, 1_000)), seed=2)
 
 
 def overlook_depth(patch: pytest.MonkeyPatch) -> None:

@@ -59,5 +59,5 @@ def test_a_slow_disk_costs_what_the_spool_cannot_hold() -> None:
 @pytest.mark.slow
 def test_it_stays_as_small_as_it_is() -> None:
     """Memory, open files, processes; within what so short a time can tell."""
-    wrong = steady(Talk(200, 24, 10, 1000)).wrong
+    wrong = steady(Talk(200, 12, 10, 1000)).wrong
     assert [each for each in wrong if "memory" not in each] == []
