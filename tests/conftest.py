@@ -37,13 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def _keep_bytecode(config: pytest.Config) -> None:
     """Where Python may write no bytecode into the tree, it is kept in pytest's own folder.
 
-    What a test imports is compiled once, not by each process that a test starts (half of what such a process takes).
-    Those processes read it, and write none.
+    What the tests and the processes that they start import is compiled once, not by each of them (half of what such a
+    process takes).
     """
     if sys.dont_write_bytecode and hasattr(config, "cache"):
-        folder = str(config.cache.mkdir("bytecode"))
-        os.environ.setdefault("PYTHONPYCACHEPREFIX", folder)
-        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"]
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
         sys.dont_write_bytecode = False
 
 
