@@ -7,6 +7,7 @@ and payload that another decoder makes.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import re
 from collections import Counter
@@ -270,16 +271,21 @@ COUNTS = {
 
 
 @pytest.mark.parametrize(("workers", "what"), [*((0, what) for what in COUNTS), (1, "payload went nowhere")])
-def test_a_broken_account_is_a_failed_run(what: str, workers: int, tmp_path: Path) -> None:
+def test_a_broken_account_is_a_failed_run(
+    what: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Status 70, a message that says which line does not hold, a folder that stays marked, and no report."""
     module, owner, method, counter, words = COUNTS[what]
-    code = (
-        f"import sys, {module} as m; from pipeline.cli import main; true = m.{owner}.{method}\n"
-        f"def off(self): found = dict(true(self)); found['{counter}'] += 1; return found\n"
-        f"m.{owner}.{method} = off; sys.exit(main())"
-    )
+    true = getattr(getattr(importlib.import_module(module), owner), method)
+
+    def off(self: object) -> dict[str, int]:
+        found = dict(true(self))
+        found[counter] += 1
+        return found
+
+    monkeypatch.setattr(f"{module}.{owner}.{method}", off)
     path = write_pcap(tmp_path / "x.pcap", [Packet(0, tcp4(payload=b"x"))])
-    done = run_apart("-r", path, "-o", tmp_path / "out", "--workers", workers, code=code)
+    done = run_here("-r", path, "-o", tmp_path / "out", "--workers", workers)
     assert done.status == 70
     assert re.search(rf"^error: the accounting does not add up: .*{words}", done.err), done.err
     assert "hint: this is a defect of flowshard" in done.err

@@ -159,7 +159,12 @@ def test_a_direction_is_taken_alone(network: Network, tmp_path: Path, direction:
 
 
 @pytest.mark.parametrize(
-    ("words", "packets"), [(("--packets", 100), 100), (("--bytes", 10_000), None), (("--duration", 1), 0)]
+    ("words", "packets"),
+    [
+        (("--packets", 100), 100),
+        pytest.param(("--bytes", 10_000), None, marks=pytest.mark.slow),
+        (("--duration", 1), 0),
+    ],
 )
 def test_it_ends_by_itself(network: Network, tmp_path: Path, words: tuple[object, ...], packets: int | None) -> None:
     """At a number of packets, at one of bytes, after a time."""

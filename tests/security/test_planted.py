@@ -159,7 +159,7 @@ def test_planted_where_a_crash_is_saved(tmp_path: Path, kind: str, at: str) -> N
     name = "crash-worker-0-packet-1"
     plant(saved / f"{name}.pcapng" if at == "file" else saved, kind, victim)
     words = ("-r", capture, "-o", tmp_path / "out", "--workers", 1, "--save-crash", saved)
-    done = run_apart(*words, env={FAULT: "worker-0@0"})
+    done = run_apart(*words, env={FAULT: "worker-0@0"}) if at == "file" else run_here(*words)
     assert victim.read_bytes() == b"mine"
     assert not victim.with_name("nowhere").exists()
     if at == "file":
