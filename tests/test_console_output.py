@@ -100,7 +100,7 @@ def large(tmp_path: Path) -> Path:
     return write_pcap(tmp_path / "large.pcap", talk.packets([(0, b"GET"), (1, b"0123456\n" * 200_000)]))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_closed_pipe_ends_the_run_quietly(workers: int, large: Path, scratch: Path) -> None:
     """``flowshard -c … | head``: no message, status 141 as of a program that SIGPIPE ended, nothing left."""
     with subprocess.Popen(
@@ -115,7 +115,7 @@ def test_a_closed_pipe_ends_the_run_quietly(workers: int, large: Path, scratch: 
     assert (process.returncode, err) == (141, b"")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_an_output_that_is_full(workers: int, large: Path, scratch: Path) -> None:
     """Standard output that cannot be written is an error of output."""
     with Path("/dev/full").open("wb") as full:

@@ -96,7 +96,7 @@ def test_the_longest_names_have_room_for_all_that_comes_behind(tmp_path: Path) -
     assert (done.status, done.err.count("and -a puts more behind them")) == (2, 1)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_no_room_for_what_a_body_decodes_to(workers: int, tmp_path: Path) -> None:
     """Status 4, which file, what to do; the report claims only what is there, and says that there is more."""
     packed = gzip.compress(bytes(17 << 20))

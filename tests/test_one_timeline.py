@@ -76,7 +76,7 @@ def test_compressed(workers: int, coding: str, whole: Path, plain: dict[str, byt
 
 
 @pytest.mark.parametrize(("workers", "way"), crossed(
-    [(2, "pipe"), (0, "file"), (2, "fifo")], WORKERS, ["pipe", "file", "fifo", "packed pipe"]
+    [(0, "file"), (2, "fifo")], WORKERS, ["pipe", "file", "fifo", "packed pipe"]
 ))  # fmt: skip
 def test_piped(workers: int, way: str, whole: Path, plain: dict[str, bytes], tmp_path: Path) -> None:
     """Standard input, be it a pipe or a file, and a named pipe give the same output with the same places."""
@@ -94,7 +94,7 @@ def test_piped(workers: int, way: str, whole: Path, plain: dict[str, bytes], tmp
     assert differences(plain, made(done, out)) == []
 
 
-@pytest.mark.parametrize(("workers", "each"), crossed([(0, 5), (2, 40), (0, 300)], WORKERS, [5, 40, 300]))
+@pytest.mark.parametrize(("workers", "each"), crossed([(2, 40), (0, 300)], WORKERS, [5, 40, 300]))
 def test_pieces(workers: int, each: int, packets: list[Packet], plain: dict[str, bytes], tmp_path: Path) -> None:
     """Pieces of a capture in any order, pcap and pcapng mixed, and a folder of them, are the capture."""
     pieces = write_pieces(tmp_path / "in", packets, each)

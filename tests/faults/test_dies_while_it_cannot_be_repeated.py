@@ -120,7 +120,7 @@ def test_a_writer_that_dies_leaves_no_claim(fault: str, web: Path, tmp_path: Pat
     assert (told["lost_with_writer.bytes"] > 0) is not fault.endswith("@-1")
 
 
-@pytest.mark.parametrize("words", [("-C", "3000"), ("-F", "%A-%B")])
+@pytest.mark.parametrize("words", [("-C", "3000"), pytest.param(("-F", "%A-%B"), marks=pytest.mark.slow)])
 def test_a_writer_that_dies_amid_trouble_leaves_no_claim(words: tuple[str, ...], tmp_path: Path, temp: Path) -> None:
     """Streams whose start moves down, that have several files, that share names: the account holds, claims are true."""
     capture = write_pcap(tmp_path / "rough.pcap", Rough(1).packets(12))

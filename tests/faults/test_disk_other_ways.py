@@ -191,7 +191,7 @@ def test_standard_output_that_is_full(tmp_path: Path, more: tuple[str, ...], wor
 MAIN = "from pipeline.cli import command; command()"
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_reader_that_has_gone(tmp_path: Path, workers: int) -> None:
     """A closed pipe behind standard output ends a run without a word, whatever else it makes."""
     capture = write_pcap(tmp_path / "x.pcap", talks(), nanoseconds=True)

@@ -234,7 +234,7 @@ def test_a_process_that_is_killed_at_many_moments(
     check_claims(found.out, large[1])
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("0", marks=pytest.mark.slow), "2"])
 def test_a_defect_in_a_stage(workers: str, tmp_path: Path, temp: Path) -> None:
     """An exception that nobody expected is status 70 and a marked folder, and names what failed."""
     code = (

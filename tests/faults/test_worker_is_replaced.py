@@ -79,7 +79,7 @@ def test_workers_that_die_again_and_again_end_the_run(tmp_path: Path, temp: Path
     assert told["packets"] == told["packets.tcp"] + told["lost_with_worker.packets"]
 
 
-@pytest.mark.parametrize("stage", [2, 4])
+@pytest.mark.parametrize("stage", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_without_who_makes_others_the_run_ends(stage: int, tmp_path: Path, temp: Path) -> None:
     """The process that makes them can be killed, too: then the death of a worker or a writer ends the run in order."""
     with fed(tmp_path, temp, "") as run:
@@ -118,6 +118,7 @@ def test_appended_streams_end_the_run(fault: str, tmp_path: Path, temp: Path) ->
     assert HEIRS.findall(err) == []
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments(tmp_path: Path, temp: Path) -> None:
     """Whenever workers are killed, every packet is done or counted as lost, and every claim is true."""
     kill_at_random(0, ("worker-",), tmp_path, temp)

@@ -133,7 +133,8 @@ def test_foreign_files_stay_as_they_are(tmp_path: Path, temp: Path) -> None:
     assert named == streams(out) - set(names)
 
 
-@pytest.mark.parametrize("stages", [pytest.param(("writer-",), marks=pytest.mark.slow), ("worker-", "writer-")])
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", [("writer-",), ("worker-", "writer-")])
 def test_kills_at_random_moments(stages: tuple[str, ...], tmp_path: Path, temp: Path) -> None:
     """Whenever writers, or workers with them, are killed, every byte is written or counted as lost, and every claim is
     true."""

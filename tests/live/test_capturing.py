@@ -148,7 +148,7 @@ def test_any_sees_every_interface(network: Network, tmp_path: Path) -> None:
     assert (found["packets"], found["bytes.duplicate"]) == (2 * len(packets), found["bytes.written"])
 
 
-@pytest.mark.parametrize(("direction", "share"), [("in", 0), ("out", 1)])
+@pytest.mark.parametrize(("direction", "share"), [("in", 0), pytest.param("out", 1, marks=pytest.mark.slow)])
 def test_a_direction_is_taken_alone(network: Network, tmp_path: Path, direction: str, share: int) -> None:
     """At the end that sends, all goes out."""
     packets = traffic(5)

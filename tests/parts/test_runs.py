@@ -21,12 +21,10 @@ def names_and_bytes(found: list[Part]) -> dict[str, bytes]:
     return {f"{n}/{name}": data for n, part in enumerate(found) for name, data in part.files.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
-    [
-        ("-F", "%A/%a-%B.%b", "--flows", "flows.jsonl", "--packet-map"),
-        *(pytest.param(words, marks=pytest.mark.slow) for words in [(), ("-F", "%A/%a-%B.%b"), ("-T",)]),
-    ],
+    [("-F", "%A/%a-%B.%b", "--flows", "flows.jsonl", "--packet-map"), (), ("-F", "%A/%a-%B.%b"), ("-T",)],
 )
 def test_parts_do_not_depend_on_processes(tmp_path: Path, words: tuple[object, ...]) -> None:
     """Where a part ends, which streams are in it, and what they are called, is the same for any number of workers."""

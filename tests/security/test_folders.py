@@ -18,7 +18,7 @@ from tests.runs import run_apart, run_here
 WORDS = ("-a", "-e", "http", "--packet-map", "--manifest", "-md5", "-F", "%A/%T-%a-%B.%b")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_files_are_their_owners(tmp_path: Path, workers: int) -> None:
     """With umask 0: every file 0600, every folder 0700, those of -w, --flows and -X too."""
     capture = write_pcap(tmp_path / "a.pcap", packets())
