@@ -74,6 +74,12 @@ def pieces(columns: PieceColumns) -> list[Piece]:
     return list(map(Piece._make, zip(*(column.tolist() for column in columns), strict=True)))
 
 
+def distinct(values: I64) -> I64:
+    """Each value once, rising. As np.unique, which loads numpy.ma for that (8 ms)."""
+    rising = np.sort(values)
+    return rising[np.append(True, rising[1:] != rising[:-1])] if len(rising) else rising
+
+
 class Payload:
     """The bytes that a batch refers to."""
 
@@ -107,7 +113,7 @@ class Payload:
         return self._addresses(*places(self._extents, starts), sizes)
 
     def _addresses(self, source: int | I64, place: I64, size: U32) -> Addresses | None:
-        held = {n: self._arrays(n) for n in ([source] if isinstance(source, int) else np.unique(source).tolist())}
+        held = {n: self._arrays(n) for n in ([source] if isinstance(source, int) else distinct(source).tolist())}
         base, length = np.zeros(len(place), np.int64), np.zeros(len(place), np.int64)
         for number, array in held.items():
             there = slice(None) if isinstance(source, int) else source == number
@@ -121,7 +127,7 @@ class Payload:
         which of them lie in the arrays, or are not wanted."""
         source, place = places(self._extents, starts)
         found, there = np.zeros((len(starts), size), np.uint8), ~wanted
-        for number in [source] if isinstance(source, int) else np.unique(source).tolist():
+        for number in [source] if isinstance(source, int) else distinct(source).tolist():
             array = self._arrays(number)
             some = wanted & (place >= 0) & (place + size <= len(array))
             if not isinstance(source, int):

@@ -23,7 +23,7 @@ from pipeline.report.fragments import FragmentWriter
 from pipeline.report.placing import output_error
 from pipeline.report.rows import Run
 from pipeline.writer.folder import Folder
-from pipeline.writer.payload import Payload, PieceColumns
+from pipeline.writer.payload import Payload, PieceColumns, distinct
 from pipeline.writer.plain.compiled import compiled
 from pipeline.writer.plain.layout import BEGUN, BROKEN, CLOSING, OPEN, PLAIN, SHUT, Facts, Kernel, Pieces, Rows, Table
 from pipeline.writer.plain.twin import Twin
@@ -241,7 +241,7 @@ class PlainStreams:
                 give(number)
 
     def _write(self, pieces: Pieces, payload: Payload) -> Any:
-        new = np.unique(pieces.slot[self._table["state"][pieces.slot] != OPEN])
+        new = distinct(pieces.slot[self._table["state"][pieces.slot] != OPEN])
         keep = self._makes_room(len(new))
         if self._folder.made is None:
             result = self._kernel.write(
