@@ -18,6 +18,7 @@ outcome, never an exception. The same input gives the same events, however it wa
     overlap.py      who wins an overlap: policies as a table, the queue that they judge
     assembler.py    byte ranges of one direction; knows no TCP
     table.py        key to connection, as columns that both paths read and write; expiry
+    index.py        ... which row has which key: a hash table in columns
     crowding.py     ... how many a virtual shard holds, and who makes room
     tracing.py      a reassembler that tells what it did with each packet (flowshard explain)
     analyzers/      what streams carry: protocols, content codings, form data; run by the writer stage

@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workers import connection as cn
 from workers import direction as dr
@@ -40,10 +39,7 @@ from workers.events import Events
 from workers.limits import Limits
 from workers.segment import Segment
 from workers.stretches import Stretches, may_stretch
-from workers.table import NO_COUNTER, Table, key_bytes
-
-Keys: TypeAlias = NDArray[np.object_]
-"""Flow keys as the table's index has them (bytes), by flow of a batch."""
+from workers.table import NO_COUNTER, Table
 
 _flow = attrgetter("flow")
 
@@ -54,17 +50,16 @@ _CLOSE_AT_ONCE = 8192
 """Connections closed in one set of events at the end: so many rows are easily held."""
 
 
-class _Known(NamedTuple):
-    """A batch, and of its flows (u,) the keys and the table's rows: -1 for those that have none."""
+class Known(NamedTuple):
+    """A batch, and of its flows (u,) the table's rows: -1 for those that have none."""
 
     batch: PacketBatch
-    keys: Keys
     rows: I64
 
-    def part(self, chosen: Bools) -> tuple[_Known, I64]:
+    def part(self, chosen: Bools) -> tuple[Known, I64]:
         """Some rows of the batch, and which of its flows are in them."""
         batch, flows = _part(self.batch, chosen)
-        return _Known(batch, self.keys[flows], self.rows[flows]), flows
+        return Known(batch, self.rows[flows]), flows
 
 
 class Reassembler:
@@ -138,19 +133,18 @@ class Reassembler:
         return {**self.counters, **self.table.totals}
 
     def _judge(self, batch: PacketBatch, out: Events) -> None:
-        keys = key_bytes(batch.keys)
-        self._judge_known(_Known(batch, np.fromiter(keys, np.object_, len(keys)), self.table.find(keys)), out)
+        self._judge_known(Known(batch, self.table.find(batch.keys)), out)
 
-    def _judge_known(self, known: _Known, out: Events) -> None:
-        rest: _Known | None = known
+    def _judge_known(self, known: Known, out: Events) -> None:
+        rest: Known | None = known
         while rest is not None and len(rest.batch.packet):
             rest = self._judge_some(rest, out)
 
-    def _judge_some(self, known: _Known, out: Events) -> _Known | None:
+    def _judge_some(self, known: Known, out: Events) -> Known | None:
         """All of the batch, or what comes before shards have to make room in it; then what comes behind is returned."""
         table = self.table
-        batch, keys, rows = known
-        odd: Bools = np.ones(len(keys), np.bool_)
+        batch, rows = known
+        odd: Bools = np.ones(len(rows), np.bool_)
         if self.vector:
             cuts = self._cuts_for_lone(batch, rows)
             if cuts is not None:
@@ -168,16 +162,16 @@ class Reassembler:
             fresh = np.flatnonzero(simple & (rows < 0))
             if len(fresh):
                 self.crowding.began(np.bincount(batch.shards[fresh], minlength=SHARDS))
-                rows[fresh] = table.add(keys[fresh].tolist(), batch.keys[fresh], batch.shards[fresh])
+                rows[fresh] = table.add(batch.keys[fresh], batch.shards[fresh])
             inorder.commit(batch, table, rows, r, g, simple, out)
             if settled is not None:
                 inorder.say_frontiers(table, rows, g, settled & simple[g.flow], out)
             odd = ~simple
             if not self.untaken and may_stretch(self.limits):
-                self._in_stretches(batch, keys, np.flatnonzero((odd & ~crowded)[batch.flow]), out)
+                self._in_stretches(known, np.flatnonzero((odd & ~crowded)[batch.flow]), out)
                 odd &= crowded
         if odd.any():
-            self._one_by_one(batch, keys, np.flatnonzero(odd[batch.flow]), out)
+            self._one_by_one(known, np.flatnonzero(odd[batch.flow]), out)
         return None
 
     def _crowded(self, batch: PacketBatch, rows: I64, simple: Bools) -> Bools:
@@ -208,7 +202,7 @@ class Reassembler:
             plain[others] = simple
         return self.crowding.cuts(batch, crowded, fresh, plain)
 
-    def _cut(self, known: _Known, cuts: I64, out: Events) -> _Known:
+    def _cut(self, known: Known, cuts: I64, out: Events) -> Known:
         """Judge what comes before the cuts (256,) of the shards, and make room there; returns what comes behind."""
         batch = known.batch
         behind = np.arange(len(batch.packet)) >= cuts[batch.shards][batch.flow]
@@ -220,7 +214,7 @@ class Reassembler:
         before[batch.flow[~behind]] = True
         rest, flows = known.part(behind)
         moved = np.flatnonzero((rest.rows >= 0) | before[flows])  # of the others none has begun
-        rest.rows[moved] = self.table.find(rest.keys[moved].tolist())
+        rest.rows[moved] = self.table.find(rest.batch.keys[moved])
         return rest
 
     def _look(self, clocks: dict[int, int], out: Events) -> None:
@@ -230,15 +224,14 @@ class Reassembler:
 
     # Segment by segment
 
-    def _in_stretches(self, batch: PacketBatch, keys: Keys, chosen: I64, out: Events) -> None:
+    def _in_stretches(self, known: Known, chosen: I64, out: Events) -> None:
         """The chosen rows, connection by connection: no shard of theirs has to make room within the batch."""
         if not len(chosen):
             return
-        stretches = Stretches(batch, chosen, self.limits, out)
+        stretches = Stretches(known.batch, chosen, self.limits, out)
         loaded: dict[int, Connection] = {}
         for flow, mine in groupby(stretches, _flow):
-            row = self.table.index.get(keys[flow])
-            connection = None if row is None else self.table.load(row)
+            connection = self._load(known, flow)
             for stretch in mine:
                 at = stretch.low
                 while at < stretch.high:
@@ -248,40 +241,42 @@ class Reassembler:
                             break
                     segment = stretches.segment(at)
                     if connection is None:
-                        connection = self._open(batch, keys, segment, loaded, out)
-                    connection = self._packet(connection, segment, batch, keys, loaded, out)
+                        connection = self._open(known, segment, loaded, out)
+                    connection = self._packet(connection, segment, known, loaded, out)
                     at += 1
             if connection is not None:
                 self._store(connection, out)
         stretches.say()
+
+    def _load(self, known: Known, flow: int) -> Connection | None:
+        row = int(known.rows[flow])
+        return None if row < 0 else self.table.load(row)
 
     def _store(self, connection: Connection, out: Events) -> None:
         for direction in connection.sides:
             direction.tell_frontier(out)
         self.table.store(connection)
 
-    def _one_by_one(self, batch: PacketBatch, keys: Keys, chosen: I64, out: Events) -> None:
+    def _one_by_one(self, known: Known, chosen: I64, out: Events) -> None:
         """The chosen rows in capture order, over all their connections."""
         loaded: dict[int, Connection] = {}
-        for segment in _segments(batch, chosen):
+        for segment in _segments(known.batch, chosen):
             connection = loaded.get(segment.flow)
             if connection is None:
-                row = self.table.index.get(keys[segment.flow])
-                connection = self._open(batch, keys, segment, loaded, out) if row is None else self.table.load(row)
+                connection = self._load(known, segment.flow) or self._open(known, segment, loaded, out)
                 loaded[segment.flow] = connection
-            loaded[segment.flow] = self._packet(connection, segment, batch, keys, loaded, out)
+            loaded[segment.flow] = self._packet(connection, segment, known, loaded, out)
         for connection in loaded.values():
             self._store(connection, out)
 
     def _packet(
-        self, connection: Connection, segment: Segment, batch: PacketBatch, keys: Keys,
-        loaded: dict[int, Connection], out: Events,
+        self, connection: Connection, segment: Segment, known: Known, loaded: dict[int, Connection], out: Events
     ) -> Connection:  # fmt: skip
         """One packet of one flow; returns the connection that the flow has now."""
         limits = self.limits
         out.packet = segment.packet
         if connection.count and segment.clock > connection.expires(limits):
-            connection = self._replace(connection, CloseReason.IDLE, batch, keys, segment, loaded, out)
+            connection = self._replace(connection, CloseReason.IDLE, known, segment, loaded, out)
         verdict = connection.judge(segment, limits) if connection.count else Verdict.BELONGS
         if verdict is Verdict.HOLD:
             connection.hold(segment)
@@ -289,11 +284,11 @@ class Reassembler:
                 self._tell_untaken(connection, segment, Untaken.OUTSIDE_WINDOW, out)
             return connection
         if verdict is Verdict.NEW:
-            connection = self._replace(connection, CloseReason.REUSED, batch, keys, segment, loaded, out)
+            connection = self._replace(connection, CloseReason.REUSED, known, segment, loaded, out)
         elif verdict is Verdict.CONFIRM and connection.pending is not None:
             held = connection.pending._replace(flow=segment.flow)  # it may be of an earlier batch
             connection.pending = None
-            connection = self._replace(connection, CloseReason.REUSED, batch, keys, held, loaded, out)
+            connection = self._replace(connection, CloseReason.REUSED, known, held, loaded, out)
             connection.take(held, limits, out)
         mine = connection.sides[segment.side]
         before = mine.written + mine.overlap + mine.beyond, mine.not_data, mine.refused
@@ -310,7 +305,7 @@ class Reassembler:
             elif mine.refused != before[2]:
                 reason = Untaken.REFUSED
             self._tell_untaken(connection, segment, reason, out)
-        self._tell_opened(connection, segment, keys[segment.flow], out)
+        self._tell_opened(connection, segment, out)
         return connection
 
     def _bound_ranges(self, mine: dr.Direction, more: int, most: int, out: Events) -> None:
@@ -326,12 +321,13 @@ class Reassembler:
         stream = connection.sides[segment.side].stream
         out.row("untaken", (stream, connection.shard, segment.packet, int(reason)))
 
-    def _tell_opened(self, connection: Connection, segment: Segment, key: bytes, out: Events) -> None:
+    def _tell_opened(self, connection: Connection, segment: Segment, out: Events) -> None:
         """If this segment brought its stream's first payload, say so before anything else of it."""
         mine = connection.sides[segment.side]
         if not mine.state & dr.OPENED or mine.opened:
             return
         mine.opened = True
+        key = self.table.keys[connection.index].tobytes()
         if not connection.state & cn.PAID:
             connection.counter = self.table.next_counter(key)
             connection.state |= cn.PAID
@@ -340,39 +336,39 @@ class Reassembler:
             segment.start, segment.mac, self.table.base(key, segment.side), int(not mine.state & dr.BEGUN),
         ))  # fmt: skip
 
-    def _open(
-        self, batch: PacketBatch, keys: Keys, segment: Segment, loaded: dict[int, Connection], out: Events
-    ) -> Connection:
+    def _open(self, known: Known, segment: Segment, loaded: dict[int, Connection], out: Events) -> Connection:
         """A new connection whose first packet is ``segment``; makes room for it at the shard's limit."""
-        flow = segment.flow
+        batch, flow = known.batch, segment.flow
         shard = int(batch.shards[flow])
         if self.crowding.room[shard] <= 0:
-            self._make_room(shard, segment.clock, keys, loaded, out)
+            self._make_room(shard, segment.clock, known, loaded, out)
         self.crowding.room[shard] -= 1
-        [row] = self.table.add([keys[flow]], batch.keys[flow : flow + 1], batch.shards[flow : flow + 1]).tolist()
+        [row] = self.table.add(batch.keys[flow : flow + 1], batch.shards[flow : flow + 1]).tolist()
+        known.rows[flow] = row
         self.table.rows[row] = (
             segment.packet, segment.time, segment.clock, 0, NO_COUNTER, 0, shard, segment.side
         )  # fmt: skip
         return self.table.load(row)
 
-    def _make_room(self, shard: int, clock: int, keys: Keys, loaded: dict[int, Connection], out: Events) -> None:
+    def _make_room(self, shard: int, clock: int, known: Known, loaded: dict[int, Connection], out: Events) -> None:
         mine = [(flow, connection) for flow, connection in loaded.items() if connection.shard == shard]
         for _, connection in mine:
             self.table.store(connection)
         self._look({shard: clock}, out)
+        known.rows[:] = self.table.find(known.batch.keys)
         for flow, connection in mine:
-            if self.table.index.get(keys[flow]) != connection.index:
+            if known.rows[flow] != connection.index:
                 del loaded[flow]
 
     def _replace(
-        self, old: Connection, reason: CloseReason, batch: PacketBatch, keys: Keys, first: Segment,
+        self, old: Connection, reason: CloseReason, known: Known, first: Segment,
         loaded: dict[int, Connection], out: Events,
     ) -> Connection:  # fmt: skip
         """The old connection is over, ``first`` begins the next one of its tuple."""
         self.table.store(old)
         self.table.close(np.array([old.index]), reason, out)
         loaded.pop(first.flow, None)
-        return self._open(batch, keys, first, loaded, out)
+        return self._open(known, first, loaded, out)
 
 
 def _segments(batch: PacketBatch, chosen: I64) -> Any:

@@ -12,9 +12,6 @@ and ``pending``.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -27,7 +24,6 @@ from workers.contract import (
     BACK,
     I16,
     I64,
-    KEY_WORDS,
     SHARDS,
     U8,
     U16,
@@ -42,6 +38,7 @@ from workers.contract import (
 )
 from workers.direction import Detail, Direction
 from workers.events import Events
+from workers.index import ROWS, Index, grown, key_bytes
 from workers.limits import Limits
 from workers.segment import Segment
 
@@ -52,9 +49,7 @@ _SIDE_BYTES = np.dtype((np.void, DIRECTION.itemsize))
 _BOTH_BYTES = np.dtype((np.void, 2 * DIRECTION.itemsize))
 _NEW_ROW = np.zeros(1, CONNECTION)
 NO_COUNTER = 0xFFFF_FFFF
-_FREE = -1
 _NEW_ROW["counter"] = NO_COUNTER
-_ROWS = 16_384  # at the start; rows that were never used cost address space only
 
 _COUNTS = ("packets", "length", "clipped", "seen")
 _PROGRESS = (
@@ -64,12 +59,6 @@ _PROGRESS = (
     (dr.OPENED, Progress.DATA),
 )
 _SUMS = ("written", "seen", "overlap", "beyond", "outside", "not_data", "refused", "packets")
-
-
-def key_bytes(keys: U64) -> list[bytes]:
-    """Flow keys (n, 7) as dictionary keys: bytes, whose hash nobody outside can predict."""
-    packed: list[bytes] = np.ascontiguousarray(keys).view(f"V{8 * KEY_WORDS}").ravel().tolist()
-    return packed
 
 
 def taken(columns: NDArray[Any], chosen: I64) -> NDArray[Any]:
@@ -87,13 +76,9 @@ class Table:
         self.limits = limits
         self.append = append
         self.connections = connections
-        self.rows: NDArray[Any] = np.zeros(_ROWS, CONNECTION)
-        self.sides: NDArray[Any] = np.zeros(2 * _ROWS, DIRECTION)
-        self.keys: U64 = np.zeros((_ROWS, KEY_WORDS), np.uint64)
-        self.place: I16 = np.full(_ROWS, _FREE, np.int16)
-        """Of each row the shard of its connection, or _FREE. Apart from ``rows``: whole columns are searched for it."""
-        self.index: dict[bytes, int] = {}
-        self._names: NDArray[np.object_] = np.empty(_ROWS, np.object_)  # by row: keys as objects of the index
+        self.rows: NDArray[Any] = np.zeros(ROWS, CONNECTION)
+        self.sides: NDArray[Any] = np.zeros(2 * ROWS, DIRECTION)
+        self.index = Index()
         self.details: dict[int, Detail] = {}
         self.ranges: I64 = np.zeros(SHARDS, np.int64)
         """By shard, the ranges that ``details`` holds beyond the first of each direction, where they have a limit."""
@@ -105,10 +90,22 @@ class Table:
         """Of each direction of a tuple, where its next stream begins in the file. Only with ``append``; as
         ``carried`` it grows with the tuples that carried payload, for their files are never forgotten."""
         self.totals = dict.fromkeys(("connections", "connections_with_payload", "streams", *_SUMS), 0)
-        self._free: list[int] = []  # rows that were used and are so no more
-        self._used = 0  # rows below were used
 
     # Rows
+
+    @property
+    def keys(self) -> U64:
+        """The keys of all rows."""
+        return self.index.keys
+
+    @property
+    def place(self) -> I16:
+        """Of each row the shard of its connection, or -1. Apart from ``rows``: whole columns are searched for it."""
+        return self.index.place
+
+    def find(self, keys: U64) -> I64:
+        """Rows of the keys (n, 7); -1 for those that have none."""
+        return self.index.find(keys)
 
     def side_columns(self, sides: I64) -> NDArray[Any]:
         """Copies of the rows of these directions."""
@@ -127,50 +124,19 @@ class Table:
         """Write rows back."""
         self.sides.view(_SIDE_BYTES)[sides] = columns.view(_SIDE_BYTES)
 
-    def find(self, keys: Sequence[bytes]) -> I64:
-        """Rows of the keys; -1 for those that have none."""
-        return np.fromiter(map(self.index.get, keys, repeat(-1)), np.int64, len(keys))
-
-    def add(self, keys: Sequence[bytes], words: U64, shards: U8) -> I64:
-        """New empty rows for keys that have none."""
-        count = len(keys)
-        new = self._rows_for(count)
-        self.index.update(zip(keys, new.tolist(), strict=True))
-        self._names[new] = np.fromiter(keys, np.object_, count)
-        self.keys[new] = words
-        self.place[new] = shards
+    def add(self, keys: U64, shards: U8) -> I64:
+        """New empty rows for keys (n, 7) that have none, each of them once."""
+        new = self.index.add(keys, shards)
+        while len(self.rows) < self.index.size:
+            self.rows, self.sides = grown(self.rows), grown(self.sides)
         self.rows.view(_ROW_BYTES)[new] = _NEW_ROW.view(_ROW_BYTES)
         self.rows["shard"][new] = shards
         self.sides.view(_BOTH_BYTES)[new] = np.zeros(1, _BOTH_BYTES)
         return new
 
-    def _rows_for(self, count: int) -> I64:
-        """Rows that hold nothing, those that were used before first."""
-        left = len(self._free) - min(count, len(self._free))
-        again = self._free[: left - 1 if left else None : -1]
-        del self._free[left:]
-        first = self._used
-        self._used += count - len(again)
-        while self._used > len(self.rows):
-            self._grow()
-        return np.array([*again, *range(first, self._used)], np.int64)
-
-    def _grow(self) -> None:
-        """Twice as many rows. Those that were never used take no memory: nothing is written there."""
-        size = len(self.rows)
-        old, self.rows = self.rows, np.zeros(2 * size, CONNECTION)
-        self.rows.view(np.uint8)[: old.nbytes] = old.view(np.uint8)
-        old, self.sides = self.sides, np.zeros(4 * size, DIRECTION)
-        self.sides.view(np.uint8)[: old.nbytes] = old.view(np.uint8)
-        words, self.keys = self.keys, np.zeros((2 * size, KEY_WORDS), np.uint64)
-        self.keys[:size] = words
-        self._names = np.concatenate([self._names, np.empty(size, np.object_)])
-        self.place = np.concatenate([self.place, np.full(size, _FREE, np.int16)])
-
     def key_bytes(self, rows: I64) -> list[bytes]:
-        """The keys of rows, as the index knows them."""
-        found: list[bytes] = self._names[rows].tolist()
-        return found
+        """The keys of rows, as those of dictionaries."""
+        return key_bytes(self.keys[rows])
 
     def streams(self, sides: I64) -> U64:
         """Stream numbers of directions: connection << 1, and 1 for the direction that did not begin it."""
@@ -220,7 +186,7 @@ class Table:
     def forget_counts(self) -> None:
         """Begin to count anew, but for tuples whose connections are remembered: no file that is still to be named, or
         is there and has no row yet, may get the name of another one."""
-        kept = self.carried.keys() & map(hash, self.index)
+        kept = self.carried.keys() & map(hash, self.key_bytes(self.live()))
         self.carried = {key: self.carried[key] for key in kept}
 
     def base(self, key: bytes, side: int) -> int:
@@ -253,15 +219,11 @@ class Table:
 
     def live(self) -> I64:
         """All rows that hold a connection."""
-        return np.flatnonzero(self.place != _FREE)
+        return self.index.live()
 
     def of_shards(self, shards: I64) -> I64:
         """Those of these virtual shards."""
-        if len(shards) == 1:
-            return np.flatnonzero(self.place == shards[0])
-        wanted = np.zeros(SHARDS + 1, np.bool_)  # the last is _FREE's
-        wanted[shards] = True
-        return np.flatnonzero(wanted[self.place])
+        return self.index.of_shards(shards)
 
     def expire(self, clock: int, out: Events) -> None:
         """Close what no packet at or after ``clock`` could belong to any more."""
@@ -380,15 +342,12 @@ class Table:
             totals[name] += int(columns[name].sum())
 
     def _forget(self, rows: I64) -> None:
-        deque(map(self.index.pop, self.key_bytes(np.sort(rows))), maxlen=0)  # neighbours in memory, mostly
-        self._names[rows] = None
         if self.details or self.pending:
             for side in (2 * rows).tolist():
                 self.details.pop(side, None)
                 self.details.pop(side + 1, None)
                 self.pending.pop(side >> 1, None)
-        self.place[rows] = _FREE
-        self._free.extend(rows.tolist())
+        self.index.drop(rows)
 
 
 def _progress(states: U16) -> U16:

@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from workers import connection as cn
 from workers import direction as dr
 from workers.connection import Connection, Verdict
-from workers.contract import ACK, I64, RST, SYN, Closed, CloseReason, PacketBatch
+from workers.contract import ACK, I64, RST, SYN, Closed, CloseReason
 from workers.direction import Direction
 from workers.events import Events
 from workers.limits import Limits
-from workers.reassembler import Keys, Reassembler
+from workers.reassembler import Known, Reassembler
 from workers.segment import Segment
 from workers.seq import MASK
 from workers.table import Table
@@ -133,8 +133,7 @@ class Tracer(Reassembler):
         self._tell = tell
 
     def _packet(
-        self, connection: Connection, segment: Segment, batch: PacketBatch, keys: Keys,
-        loaded: dict[int, Connection], out: Events,
+        self, connection: Connection, segment: Segment, known: Known, loaded: dict[int, Connection], out: Events
     ) -> Connection:  # fmt: skip
         idle = bool(connection.count) and segment.clock > connection.expires(self.limits)
         verdict = Verdict.BELONGS
@@ -143,7 +142,7 @@ class Tracer(Reassembler):
         held, ident = connection.pending, connection.ident
         before = _before(connection, segment.side)
         found = {name: len(out.rows[name]) for name in TELLING}
-        now = super()._packet(connection, segment, batch, keys, loaded, out)
+        now = super()._packet(connection, segment, known, loaded, out)
         if now.ident != ident:
             before = _NOTHING
         if verdict is Verdict.CONFIRM and held is not None:

@@ -34,7 +34,6 @@ from workers.contract import I64, U64, Bools, CloseReason, Key, PacketBatch
 from workers.events import Events
 from workers.limits import Limits
 from workers.overlap import PolicyName
-from workers.table import key_bytes
 from workers.tracing import Step, Told, Tracer
 
 _FLOW_TABLES: Final = frozenset({"keys", "hashes", "shards"})
@@ -185,10 +184,9 @@ class Replay:
         """The connection that begins with this batch's first packet was a new one to the run, so the one before it
         on its tuple, which is still remembered here, had been forgotten."""
         flow = int(batch.flow[0])
-        row = self._tracer.table.index.get(key_bytes(batch.keys)[flow])
-        if row is not None:
-            out = Events(batch.number, batch.extents)
-            self._tracer.table.close(np.array([row]), CloseReason.EVICTED, out)
+        row = self._tracer.table.find(batch.keys[flow : flow + 1])
+        if row >= 0:
+            self._tracer.table.close(row, CloseReason.EVICTED, Events(batch.number, batch.extents))
 
     def _told(self, told: Told) -> None:
         if isinstance(told, Step):

@@ -69,7 +69,7 @@ def simple_flows(segments: list[Seg], before: list[Seg] | None = None) -> list[b
     if before:
         reassembler.handle(parts.pop(0))
     [batch] = parts
-    rows = reassembler.table.find([key.tobytes() for key in batch.keys])
+    rows = reassembler.table.find(batch.keys)
     return inorder.judge(batch, reassembler.table, rows)[2].tolist()
 
 

@@ -38,7 +38,7 @@ def test_offsets_and_what_was_there_before() -> None:
     first, _ = batches([*before, *after[:2]], 2)
     reassembler.handle(first)
     [batch] = batches(after)
-    rows = reassembler.table.find([key.tobytes() for key in batch.keys])
+    rows = reassembler.table.find(batch.keys)
     r, g = place(batch, reassembler.table, rows)
     assert r.order.tolist() == [0, 2, 3, 4, 1, 5]
     assert r.offset.tolist() == [100, 110, 50, 120, 0, 7]

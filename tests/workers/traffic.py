@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workers.contract import ACK, FIN, KEY_WORDS, NO_EXTENTS, PSH, RST, SYN, EventBatch, PacketBatch
+from workers.contract import ACK, FIN, KEY_WORDS, NO_EXTENTS, PSH, RST, SYN, U64, EventBatch, Key, PacketBatch
 from workers.events import TABLES
 from workers.limits import Limits
 from workers.reassembler import Reassembler
@@ -30,6 +30,14 @@ class Seg(NamedTuple):
     start: int = 0
 
 
+def words(flows: list[int]) -> U64:
+    """Keys of these flows."""
+    keys = np.zeros((len(flows), KEY_WORDS), np.uint64)
+    keys[:, Key.A_LOW] = flows
+    keys[:, Key.NET] = 4
+    return keys
+
+
 def batches(segments: Sequence[Seg], size: int = 1000) -> Iterator[PacketBatch]:
     """Cut the segments into batches of ``size``; packet numbers count from 1, the clock is the running maximum."""
     clock = 0
@@ -40,12 +48,9 @@ def batches(segments: Sequence[Seg], size: int = 1000) -> Iterator[PacketBatch]:
         times = np.array([s.time for s in part], np.int64)
         clocks = np.maximum(np.maximum.accumulate(times), clock)
         clock = int(clocks[-1])
-        keys = np.zeros((len(flows), KEY_WORDS), np.uint64)
-        keys[:, 1] = flows
-        keys[:, 5] = 4
         n = len(part)
         yield PacketBatch(
-            number=number, clock=clock, extents=NO_EXTENTS, keys=keys,
+            number=number, clock=clock, extents=NO_EXTENTS, keys=words(flows),
             hashes=np.array(flows, np.uint64), shards=np.array(flows, np.uint64).astype(np.uint8),
             flow=np.array([index[s.flow] for s in part], np.uint32),
             packet=np.arange(begin + 1, begin + n + 1, dtype=np.uint64),
