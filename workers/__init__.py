@@ -8,6 +8,7 @@ outcome, never an exception. The same input gives the same events, however it wa
     budget.py       ... and how --memory is divided among them
     wire.py         contract to frames and back
     reassembler.py  PacketBatch to events: which flows take which path
+    known.py        a batch whose flows were looked up, and parts of it
     placing.py      a batch sorted by flow and side, each segment with its offset
     inorder.py      the vector path: flows whose segments simply follow one another, all at once
     reordered.py    ... or were sent again, or out of order, as long as the batch itself mends it
@@ -18,7 +19,9 @@ outcome, never an exception. The same input gives the same events, however it wa
     overlap.py      who wins an overlap: policies as a table, the queue that they judge
     assembler.py    byte ranges of one direction; knows no TCP
     table.py        key to connection, as columns that both paths read and write; expiry
+    lone.py         ... connections of one packet, which take a fifth of a row
     index.py        ... which row has which key: a hash table in columns
+    standing.py     ... what decides how long connections are remembered
     crowding.py     ... how many a virtual shard holds, and who makes room
     tracing.py      a reassembler that tells what it did with each packet (flowshard explain)
     analyzers/      what streams carry: protocols, content codings, form data; run by the writer stage

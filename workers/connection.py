@@ -23,6 +23,9 @@ RESET: Final = 1
 PENDING: Final = 2  # a SYN waits for its SYN-ACK
 PAID: Final = 4  # it has carried payload, and so counts among its tuple's connections
 
+NO_COUNTER: Final = 0xFFFF_FFFF
+"""Of a connection that does not count among them yet."""
+
 FIELDS: Final = (
     ("ident", "u8"),  # packet number of its first packet
     ("opened", "i8"),  # ns; time of that packet

@@ -101,25 +101,25 @@ class Crowding:
         """
         table = self._table
         shards = np.array(sorted(clocks), np.int64)
-        rows = table.of_shards(shards)
+        standing = table.standing(table.of_shards(shards))
         now = np.zeros(SHARDS, np.int64)
         now[shards] = [clocks[shard] for shard in shards.tolist()]
-        half, over, of = table.half_open(rows), table.over(rows), table.place[rows]
-        expired = table.due(rows, half, over) < now[of]
+        expired = standing.due(table.limits) < now[standing.shard]
         if expired.any():
-            table.close(rows[expired], CloseReason.IDLE, out)
-            rows, half, over, of = rows[~expired], half[~expired], over[~expired], of[~expired]
+            table.close(standing.numbers[expired], CloseReason.IDLE, out)
+            standing = standing.but(expired)
+        numbers, of, half, over, clock, ident = standing
         count, pending = np.bincount(of, minlength=SHARDS), np.bincount(of[half], minlength=SHARDS)
         crowd = np.minimum(self._lacking(self._most, count, _SHARE), count)
         flood = np.minimum(self._lacking(self._half_open, pending, _HALF_OPEN_SHARE), count)
         going = np.maximum(crowd, flood)
         if going[shards].any():
             rank = np.where(half, 0, np.where(over, 1, 2))
-            order = np.lexsort((table.rows["ident"][rows], table.rows["clock"][rows], rank, of))
-            of = of[order]
-            goes = order[np.arange(len(of)) - np.searchsorted(of, of) < going[of]]
-            pending -= np.bincount(table.place[rows[goes[half[goes]]]], minlength=SHARDS)
-            table.close(rows[goes], CloseReason.EVICTED, out)
+            order = np.lexsort((ident, clock, rank, of))
+            by_shard = of[order]
+            goes = order[np.arange(len(order)) - np.searchsorted(by_shard, by_shard) < going[by_shard]]
+            pending -= np.bincount(of[goes[half[goes]]], minlength=SHARDS)
+            table.close(numbers[goes], CloseReason.EVICTED, out)
         self.room[shards] = np.minimum(self._most - count + going, self._half_open - pending)[shards]
         return int(crowd[shards].sum()), int((going - crowd)[shards].sum())
 

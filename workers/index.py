@@ -23,11 +23,13 @@ ROWS: Final = 16_384
 _FREE: Final = -1
 _GONE: Final = -1  # a slot whose row was dropped: what probed past it is still found
 _ROOM: Final = 3
-"""Slots for each key, at least, when they are laid out anew: as soon as half of them are taken."""
+_LEAST: Final = 1_024
+"""Slots for each key, and keys, at least, when they are laid out anew: as soon as half of them are taken."""
 
 _SECRETS: Final = np.array([[hash(b"%d %d" % (word, half)) for half in (0, 1)] for word in range(KEY_WORDS)]).view(
     np.uint64
 )
+_AT_ONCE: Final = 2_048  # keys: what is made of them stays in the cache
 _FACTOR: Final = np.uint64(0xBF58476D1CE4E5B9)  # of splitmix64's finish (Steele, Lea, Flood 2014)
 
 
@@ -43,13 +45,11 @@ def keyed_hashes(keys: U64) -> U64:
     The upper 32 bits of such a sum are strongly universal (Thorup, "High Speed Hashing for Integers and Strings",
     section 3): of keys that were chosen without knowing the secrets as many meet as of random ones.
     """
-    total = np.zeros(len(keys), np.uint64)
-    for word in range(KEY_WORDS):
-        column, secrets = keys[:, word], _SECRETS[word : word + 1]
-        if column.any():
-            total += (secrets[:, 0] + (column >> 32)) * (secrets[:, 1] + column.astype(np.uint32))
-        else:
-            total += secrets[:, 0] * secrets[:, 1]
+    halves = np.ascontiguousarray(keys).view(np.uint32).reshape(-1, KEY_WORDS, 2)
+    total = np.empty(len(keys), np.uint64)
+    for at in range(0, len(keys), _AT_ONCE):
+        salted = halves[at : at + _AT_ONCE] + _SECRETS
+        np.einsum("kw,kw->k", salted[:, :, 0], salted[:, :, 1], out=total[at : at + _AT_ONCE])
     total ^= total >> 32
     total *= _FACTOR
     return total
@@ -81,9 +81,8 @@ class Index:
         """How many rows there are, used or not."""
         return len(self.place)
 
-    def find(self, keys: U64) -> I64:
-        """Rows of the keys (n, 7); -1 for those that have none."""
-        hashes = keyed_hashes(keys)
+    def find(self, keys: U64, hashes: U64) -> I64:
+        """Rows of the keys (n, 7); -1 for those that have none. ``hashes``: theirs."""
         rows = np.full(len(keys), -1, np.int64)
         left, at = np.arange(len(keys)), self._home(hashes)
         while len(left):
@@ -160,16 +159,17 @@ class Index:
         """Give rows that have no slot one: the first that is free. Of several that want one the last gets it."""
         left, at = rows, self._home(hashes)
         while len(left):
-            free = self._slots[at] == 0
+            was = self._slots[at]
+            free = was <= 0
             self._slots[at[free]] = left[free] + 1
             done = self._slots[at] == left + 1
             self._at[left[done]] = at[done]
+            self._taken += int(np.count_nonzero(was[done] == 0))
             left, at = left[~done], self._next(at[~done])
-        self._taken += len(rows)
 
     def _rebuild(self) -> None:
         """New slots for the rows that are used."""
-        bits = (_ROOM * max(len(self), ROWS)).bit_length()
+        bits = (_ROOM * max(len(self), _LEAST)).bit_length()
         self._slots, self._taken = np.zeros(1 << bits, np.int32), 0
         self._shift = np.uint64(64 - bits)
         rows = self.live()

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,10 +23,8 @@ from workers import inorder
 from workers.connection import Connection, Verdict
 from workers.contract import (
     END_OF_INPUT,
-    FLOW_COLUMNS,
     I64,
     NO_EXTENTS,
-    PACKET_COLUMNS,
     SHARDS,
     Bools,
     CloseReason,
@@ -36,10 +34,12 @@ from workers.contract import (
 )
 from workers.crowding import Crowding, may_begin
 from workers.events import Events
+from workers.known import Known, part_of
 from workers.limits import Limits
+from workers.lone import may_wait
 from workers.segment import Segment
 from workers.stretches import Stretches, may_stretch
-from workers.table import NO_COUNTER, Table
+from workers.table import Table
 
 _flow = attrgetter("flow")
 
@@ -48,18 +48,6 @@ _SWEEP_EVERY = 4
 
 _CLOSE_AT_ONCE = 8192
 """Connections closed in one set of events at the end: so many rows are easily held."""
-
-
-class Known(NamedTuple):
-    """A batch, and of its flows (u,) the table's rows: -1 for those that have none."""
-
-    batch: PacketBatch
-    rows: I64
-
-    def part(self, chosen: Bools) -> tuple[Known, I64]:
-        """Some rows of the batch, and which of its flows are in them."""
-        batch, flows = _part(self.batch, chosen)
-        return Known(batch, self.rows[flows]), flows
 
 
 class Reassembler:
@@ -149,6 +137,8 @@ class Reassembler:
             cuts = self._cuts_for_lone(batch, rows)
             if cuts is not None:
                 return self._cut(known, cuts, out)
+            if (rest := self._begin_lone(known)) is not None:
+                return rest
             r, g, simple, settled = inorder.judge(batch, table, rows)
             crowded = self._crowded(batch, rows, simple)
             if crowded.any():
@@ -174,6 +164,25 @@ class Reassembler:
             self._one_by_one(known, np.flatnonzero(odd[batch.flow]), out)
         return None
 
+    def _begin_lone(self, known: Known) -> Known | None:
+        """If most packets of the batch are alone, as in a flood, remember them before the others are judged, which are
+        returned. Only where no shard may have to make room: that depends on the order of all of its packets."""
+        batch, rows = known
+        fresh, count = rows < 0, len(batch.packet)
+        if 2 * np.count_nonzero(fresh) <= count:
+            return None
+        alone = fresh & (np.bincount(batch.flow, minlength=len(rows)) == 1)
+        alone &= ~self.crowding.crowded(np.bincount(batch.shards[batch.flow], minlength=SHARDS))[batch.shards]
+        packets = np.flatnonzero(alone[batch.flow])
+        packets = packets[may_wait(batch, packets)]
+        if 2 * len(packets) <= count:
+            return None
+        self.crowding.began(np.bincount(batch.shards[batch.flow[packets]], minlength=SHARDS))
+        self.table.lone.add(batch, packets)
+        others = np.ones(count, np.bool_)
+        others[packets] = False
+        return known.part(others)[0]
+
     def _crowded(self, batch: PacketBatch, rows: I64, simple: Bools) -> Bools:
         """Flows of shards that may have to make room for a connection within this batch."""
         shards = batch.shards
@@ -194,7 +203,7 @@ class Reassembler:
         if not crowded.any():
             return None
         plain = lone.copy()
-        part, others = _part(batch, ~lone[batch.flow])
+        part, others = part_of(batch, ~lone[batch.flow])
         if len(others):
             _, g, simple, settled = inorder.judge(part, self.table, rows[others])
             if settled is not None:
@@ -346,7 +355,7 @@ class Reassembler:
         [row] = self.table.add(batch.keys[flow : flow + 1], batch.shards[flow : flow + 1]).tolist()
         known.rows[flow] = row
         self.table.rows[row] = (
-            segment.packet, segment.time, segment.clock, 0, NO_COUNTER, 0, shard, segment.side
+            segment.packet, segment.time, segment.clock, 0, cn.NO_COUNTER, 0, shard, segment.side
         )  # fmt: skip
         return self.table.load(row)
 
@@ -377,11 +386,3 @@ def _segments(batch: PacketBatch, chosen: I64) -> Any:
     columns = (batch.flow, batch.packet, batch.time, clock, batch.seq, batch.ack, batch.flags, batch.side,
                batch.start, batch.size, batch.missing, batch.mac, batch.length, batch.clipped)  # fmt: skip
     return map(Segment._make, zip(*(column[chosen].tolist() for column in columns), strict=True))
-
-
-def _part(batch: PacketBatch, chosen: Bools) -> tuple[PacketBatch, I64]:
-    """Some rows of a batch, with the flows that are in them; and which flows of the batch these are."""
-    flows, flow = np.unique(batch.flow[chosen], return_inverse=True)
-    columns = {name: getattr(batch, name)[chosen] for name in PACKET_COLUMNS}
-    tables = {name: getattr(batch, name)[flows] for name in FLOW_COLUMNS}
-    return batch._replace(**{**columns, **tables, "flow": flow.astype(np.uint32)}), flows.astype(np.int64)

@@ -6,6 +6,7 @@ Invariant: what is forgotten, and when, depends on the packets and the limits al
 number of workers, on batch sizes, or on when ``expire`` is called.
 
 Connection ``c`` has the directions ``2 * c + side``, side 0 being that of the key's endpoint a.
+Connections of a single packet without payload have no row: they are in ``lone``, until somebody looks for them.
 Rows with more to tell than their columns hold (several ranges, a held SYN) have it in ``details``
 and ``pending``.
 """
@@ -26,7 +27,6 @@ from workers.contract import (
     I64,
     SHARDS,
     U8,
-    U16,
     U64,
     Bools,
     Closed,
@@ -38,9 +38,11 @@ from workers.contract import (
 )
 from workers.direction import Detail, Direction
 from workers.events import Events
-from workers.index import ROWS, Index, grown, key_bytes
+from workers.index import ROWS, Index, grown, key_bytes, keyed_hashes
 from workers.limits import Limits
+from workers.lone import Lone, fill, folded
 from workers.segment import Segment
+from workers.standing import Standing, progress
 
 CONNECTION = np.dtype(list(cn.FIELDS))
 DIRECTION = np.dtype(list(dr.FIELDS))
@@ -48,16 +50,9 @@ _ROW_BYTES = np.dtype((np.void, CONNECTION.itemsize))
 _SIDE_BYTES = np.dtype((np.void, DIRECTION.itemsize))
 _BOTH_BYTES = np.dtype((np.void, 2 * DIRECTION.itemsize))
 _NEW_ROW = np.zeros(1, CONNECTION)
-NO_COUNTER = 0xFFFF_FFFF
-_NEW_ROW["counter"] = NO_COUNTER
+_NEW_ROW["counter"] = cn.NO_COUNTER
 
 _COUNTS = ("packets", "length", "clipped", "seen")
-_PROGRESS = (
-    (dr.SEEN, Progress.SEEN),
-    (dr.BEGUN, Progress.SYN),
-    (dr.ENDED, Progress.FIN),
-    (dr.OPENED, Progress.DATA),
-)
 _SUMS = ("written", "seen", "overlap", "beyond", "outside", "not_data", "refused", "packets")
 
 
@@ -79,6 +74,7 @@ class Table:
         self.rows: NDArray[Any] = np.zeros(ROWS, CONNECTION)
         self.sides: NDArray[Any] = np.zeros(2 * ROWS, DIRECTION)
         self.index = Index()
+        self.lone = Lone()
         self.details: dict[int, Detail] = {}
         self.ranges: I64 = np.zeros(SHARDS, np.int64)
         """By shard, the ranges that ``details`` holds beyond the first of each direction, where they have a limit."""
@@ -90,6 +86,10 @@ class Table:
         """Of each direction of a tuple, where its next stream begins in the file. Only with ``append``; as
         ``carried`` it grows with the tuples that carried payload, for their files are never forgotten."""
         self.totals = dict.fromkeys(("connections", "connections_with_payload", "streams", *_SUMS), 0)
+
+    def __len__(self) -> int:
+        """How many connections are remembered."""
+        return len(self.index) + len(self.lone)
 
     # Rows
 
@@ -104,8 +104,27 @@ class Table:
         return self.index.place
 
     def find(self, keys: U64) -> I64:
-        """Rows of the keys (n, 7); -1 for those that have none."""
-        return self.index.find(keys)
+        """Rows of the keys (n, 7), each of them once; -1 for those that have none. Lone connections get one."""
+        hashes = keyed_hashes(keys)
+        rows = self.index.find(keys, hashes)
+        if len(self.lone) and len(missing := np.flatnonzero(rows < 0)):
+            lone = self.lone.index.find(keys[missing], hashes[missing])
+            rows[missing[lone >= 0]] = self.unfold(lone[lone >= 0])
+        return rows
+
+    def unfold(self, lone: I64) -> I64:
+        """Rows for these of the lone connections, which are so no more."""
+        if not len(lone):
+            return lone
+        packets, of = self.lone.of(lone), self.lone.index
+        keys, shards = of.keys[lone], of.place[lone].astype(np.uint8)
+        of.drop(lone)
+        new = self.add(keys, shards)
+        connections, directions = np.zeros(len(new), CONNECTION), np.zeros(len(new), DIRECTION)
+        fill(packets, shards, connections, directions)
+        self.rows.view(_ROW_BYTES)[new] = connections.view(_ROW_BYTES)
+        self.set_side_columns(2 * new + packets["side"], directions)
+        return new
 
     def side_columns(self, sides: I64) -> NDArray[Any]:
         """Copies of the rows of these directions."""
@@ -144,6 +163,14 @@ class Table:
         ident: U64 = self.rows["ident"][rows]
         direction: U64 = ((sides & 1) ^ self.rows["first_side"][rows]).astype(np.uint64)
         return ident << np.uint64(1) | direction
+
+    def fold(self, rows: I64) -> None:
+        """Those of these connections that have a single quiet packet give back their rows: they are lone now."""
+        sides = 2 * rows + self.rows["first_side"][rows]
+        packets, quiet = folded(self.rows.view(_ROW_BYTES)[rows].view(CONNECTION), self.side_columns(sides))
+        rows = rows[quiet]
+        self.lone.put(packets[quiet], self.keys[rows], self.place[rows].astype(np.uint8))
+        self.index.drop(rows)
 
     # One row at a time
 
@@ -186,7 +213,7 @@ class Table:
     def forget_counts(self) -> None:
         """Begin to count anew, but for tuples whose connections are remembered: no file that is still to be named, or
         is there and has no row yet, may get the name of another one."""
-        kept = self.carried.keys() & map(hash, self.key_bytes(self.live()))
+        kept = self.carried.keys() & map(hash, key_bytes(self.keys_of(self.live())))
         self.carried = {key: self.carried[key] for key in kept}
 
     def base(self, key: bytes, side: int) -> int:
@@ -218,33 +245,54 @@ class Table:
         return half
 
     def live(self) -> I64:
-        """All rows that hold a connection."""
-        return self.index.live()
+        """The numbers of all connections: of each its row, or ``~`` its row in ``lone``, those behind the others."""
+        return np.concatenate([self.index.live(), ~self.lone.index.live()])
 
     def of_shards(self, shards: I64) -> I64:
         """Those of these virtual shards."""
-        return self.index.of_shards(shards)
+        return np.concatenate([self.index.of_shards(shards), ~self.lone.index.of_shards(shards)])
+
+    def keys_of(self, numbers: I64) -> U64:
+        """Their keys, those of lone ones last."""
+        return np.concatenate([self.keys[numbers[numbers >= 0]], self.lone.index.keys[~numbers[numbers < 0]]])
+
+    def standing(self, numbers: I64) -> Standing:
+        """How connections stand, lone ones last."""
+        rows, lone = numbers[numbers >= 0], ~numbers[numbers < 0]
+        packets, many = self.lone.of(lone), np.ones(len(lone), np.bool_)
+        return Standing(
+            np.concatenate([rows, ~lone]),
+            np.concatenate([self.place[rows], self.lone.index.place[lone]]).astype(np.uint8),
+            np.concatenate([self.half_open(rows), many]),
+            np.concatenate([self.over(rows), ~many]),
+            np.concatenate([self.rows["clock"][rows], packets["clock"]]),
+            np.concatenate([self.rows["ident"][rows], packets["packet"]]),
+        )
 
     def expire(self, clock: int, out: Events) -> None:
         """Close what no packet at or after ``clock`` could belong to any more."""
-        rows = self.live()
-        self.close(rows[self.due(rows) < clock], CloseReason.IDLE, out)
+        standing = self.standing(self.live())
+        gone = standing.due(self.limits) < clock
+        self.close(standing.numbers[gone], CloseReason.IDLE, out)
+        waiting = standing.numbers[standing.half & ~gone]
+        self.fold(waiting[waiting >= 0])
 
-    def due(self, rows: I64, half_open: Bools | None = None, over: Bools | None = None) -> I64:
-        """The packet clock after which each of these connections is forgotten; with what is known of them already."""
-        half = self.half_open(rows) if half_open is None else half_open
-        patience = np.where(half, self.limits.half_open_ns, self.limits.idle_ns)
-        patience = np.where(self.over(rows) if over is None else over, self.limits.closed_ns, patience)
-        due: I64 = self.rows["clock"][rows] + patience
-        return due
-
-    def close(self, rows: I64, reason: CloseReason, out: Events) -> None:
+    def close(self, numbers: I64, reason: CloseReason, out: Events) -> None:
         """Say the final numbers of these connections and forget them.
 
         ``reason`` is why they are closed now; one that had ended by itself says how it did.
         """
-        if not len(rows):
-            return
+        rows, lone = numbers[numbers >= 0], ~numbers[numbers < 0]
+        if self.connections:
+            rows = np.concatenate([rows, self.unfold(lone)])
+        elif len(lone):  # they had no stream, and nobody wants to hear of them
+            self.totals["connections"] += len(lone)
+            self.totals["packets"] += len(lone)
+            self.lone.index.drop(lone)
+        if len(rows):
+            self._close_rows(rows, reason, out)
+
+    def _close_rows(self, rows: I64, reason: CloseReason, out: Events) -> None:
         detailed = ((self.sides["state"][2 * rows] | self.sides["state"][2 * rows + 1]) & dr.DETAIL) != 0
         detailed |= (self.rows["state"][rows] & cn.PENDING) != 0
         for row in rows[detailed].tolist():
@@ -309,7 +357,7 @@ class Table:
         front, back = 2 * rows + side, 2 * rows + (1 - side)
         one, other = self.side_columns(front), self.side_columns(back)
         met = (other["state"] & dr.SEEN) != 0  # the first packet's sender always is
-        state = _progress(one["state"]) | _progress(other["state"]) << np.uint16(BACK)
+        state = progress(one["state"]) | progress(other["state"]) << np.uint16(BACK)
         state |= np.where(self.rows["state"][rows] & cn.RESET, Progress.RESET, 0).astype(np.uint16)
         counts = [[columns[name] for name in _COUNTS] for columns in (one, other)]
         out.block("connections", Connections._make([
@@ -348,11 +396,3 @@ class Table:
                 self.details.pop(side + 1, None)
                 self.pending.pop(side >> 1, None)
         self.index.drop(rows)
-
-
-def _progress(states: U16) -> U16:
-    """State bits of directions (k,) as Progress."""
-    told = np.zeros(len(states), np.uint16)
-    for bit, shown in _PROGRESS:
-        told[(states & bit) != 0] |= np.uint16(shown)
-    return told

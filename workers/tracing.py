@@ -17,8 +17,9 @@ from workers.connection import Connection, Verdict
 from workers.contract import ACK, I64, RST, SYN, Closed, CloseReason
 from workers.direction import Direction
 from workers.events import Events
+from workers.known import Known
 from workers.limits import Limits
-from workers.reassembler import Known, Reassembler
+from workers.reassembler import Reassembler
 from workers.segment import Segment
 from workers.seq import MASK
 from workers.table import Table

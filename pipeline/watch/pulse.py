@@ -71,7 +71,7 @@ def of_worker(worker: Reassembler, talkers: Talkers) -> Facts:
     """A worker. ``talkers`` begins anew."""
     return {
         "counters": worker.totals(),
-        "open": len(worker.table.index),
+        "open": len(worker.table),
         "top": [(talker.key, talker.bytes) for talker in talkers.take(MOST_TOP)],
     }
 

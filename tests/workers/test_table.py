@@ -74,7 +74,7 @@ def test_how_long_a_connection_is_remembered(segments: list[Seg], patience: str)
             reassembler = Reassembler(limits, vector=vector)
             for batch in batches(segments):
                 reassembler.handle(batch)
-            [row] = reassembler.table.live().tolist()
+            [row] = reassembler.table.find(words([1])).tolist()
             assert reassembler.table.load(row).expires(limits) == wait
             reassembler.table.expire(clock, Events(0, NO_EXTENTS))
             assert len(reassembler.table.live()) == alive
@@ -120,7 +120,7 @@ def test_who_is_evicted() -> None:
     before: set[int] = set()
     for batch in batches(segments, size=1):
         reassembler.handle(batch)
-        after = {int(key) for key in reassembler.table.keys[reassembler.table.live()][:, 1]}
+        after = {int(key) for key in reassembler.table.keys_of(reassembler.table.live())[:, 1]}
         gone += sorted(before - after)
         before = after
     assert [flow // 256 for flow in gone] == [6, 7, 5, 1, 2]
