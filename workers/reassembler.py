@@ -336,13 +336,14 @@ class Reassembler:
         if not mine.state & dr.OPENED or mine.opened:
             return
         mine.opened = True
-        key = self.table.keys[connection.index].tobytes()
+        table, rows = self.table, np.array([connection.index])
         if not connection.state & cn.PAID:
-            connection.counter = self.table.next_counter(key)
+            [connection.counter] = table.next_counters(table.index.hashes(rows).tolist())
             connection.state |= cn.PAID
+        [base] = table.bases(rows, np.array([segment.side])).tolist()
         out.row("opened", (
             mine.stream, connection.shard, connection.key, segment.side, connection.counter, connection.opened,
-            segment.start, segment.mac, self.table.base(key, segment.side), int(not mine.state & dr.BEGUN),
+            segment.start, segment.mac, base, int(not mine.state & dr.BEGUN),
         ))  # fmt: skip
 
     def _open(self, known: Known, segment: Segment, loaded: dict[int, Connection], out: Events) -> Connection:

@@ -13,6 +13,7 @@ and ``pending``.
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ _NEW_ROW = np.zeros(1, CONNECTION)
 _NEW_ROW["counter"] = cn.NO_COUNTER
 
 _COUNTS = ("packets", "length", "clipped", "seen")
+_MANY = 256
+"""Connections that wait: fewer are not worth the trouble, most are answered in the next batch."""
 _SUMS = ("written", "seen", "overlap", "beyond", "outside", "not_data", "refused", "packets")
 
 
@@ -201,20 +204,19 @@ class Table:
             self.pending[row] = connection.pending
         self.rows[row] = connection.row()
 
-    def next_counter(self, key: bytes) -> int:
-        """The counter of a connection of this tuple that carries its first payload now."""
+    def next_counters(self, hashes: list[int]) -> list[int]:
+        """The counters of connections that carry their first payload now, by the hashes of their tuples."""
         if self.append:
-            return 0
-        known = hash(key)
-        counter = self.carried.get(known, 0)
-        self.carried[known] = counter + 1
-        return counter
+            return [0] * len(hashes)
+        counters = list(map(self.carried.get, hashes, repeat(0)))
+        self.carried.update(zip(hashes, [counter + 1 for counter in counters], strict=True))
+        return counters
 
     def forget_counts(self) -> None:
         """Begin to count anew, but for tuples whose connections are remembered: no file that is still to be named, or
         is there and has no row yet, may get the name of another one."""
-        kept = self.carried.keys() & map(hash, key_bytes(self.keys_of(self.live())))
-        self.carried = {key: self.carried[key] for key in kept}
+        known = [index.hashes(index.live()).tolist() for index in (self.index, self.lone.index)]
+        self.carried = {key: self.carried[key] for key in self.carried.keys() & chain(*known)}
 
     def base(self, key: bytes, side: int) -> int:
         """Where in its file a stream begins that is opened now."""
@@ -252,10 +254,6 @@ class Table:
         """Those of these virtual shards."""
         return np.concatenate([self.index.of_shards(shards), ~self.lone.index.of_shards(shards)])
 
-    def keys_of(self, numbers: I64) -> U64:
-        """Their keys, those of lone ones last."""
-        return np.concatenate([self.keys[numbers[numbers >= 0]], self.lone.index.keys[~numbers[numbers < 0]]])
-
     def standing(self, numbers: I64) -> Standing:
         """How connections stand, lone ones last."""
         rows, lone = numbers[numbers >= 0], ~numbers[numbers < 0]
@@ -275,7 +273,8 @@ class Table:
         gone = standing.due(self.limits) < clock
         self.close(standing.numbers[gone], CloseReason.IDLE, out)
         waiting = standing.numbers[standing.half & ~gone]
-        self.fold(waiting[waiting >= 0])
+        if len(waiting := waiting[waiting >= 0]) >= _MANY:
+            self.fold(waiting)
 
     def close(self, numbers: I64, reason: CloseReason, out: Events) -> None:
         """Say the final numbers of these connections and forget them.

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from tests.workers.traffic import SECOND, Seg, batches, everything, run, words
-from workers.contract import ACK, FIN, NO_EXTENTS, PSH, RST, SYN
-from workers.events import Events
+from workers.contract import ACK, FIN, PSH, RST, SYN
 from workers.limits import Limits
 from workers.reassembler import Reassembler
 from workers.table import Table
@@ -53,7 +52,7 @@ def test_whoever_looks_sees_no_difference(kind: str) -> None:
     expected = told(plain)
     assert told(small) == expected
     assert len(small.lone) == 0
-    small.expire(0, Events(0, NO_EXTENTS))
+    small.fold(small.live())
     assert (len(small), len(small.lone)) == (1, 1)
     assert told(small) == expected
 
@@ -63,19 +62,19 @@ def test_who_has_more_to_say_has_a_row(kind: str) -> None:
     """Payload, an end, a reset, and whatever made a second packet: none of them fits."""
     for segments in ([NOT_QUIET[kind]], [FIRST["SYN"], FIRST["SYN"]], [FIRST["SYN"], FIRST["SYN-ACK"]]):
         table = after(segments)
-        table.expire(0, Events(0, NO_EXTENTS))
+        table.fold(table.live())
         assert (len(table), len(table.lone)) == (1, 0)
 
 
 def test_syns_among_other_traffic_become_small() -> None:
     """A slow scan: what nobody answers is lone after a sweep, though no batch is full of it."""
     segments = []
-    for i in range(80):
+    for i in range(400):
         segments += [Seg(0, 0, 10 * i, ACK, 10), Seg(0, 0, 10 * i + 5, ACK, 5), Seg(1 + i, 1, 99, SYN)]
     reassembler = Reassembler(Limits())
-    for batch in batches(segments, 30):  # eight of them, and so two sweeps
+    for batch in batches(segments, 300):  # four of them, and so a sweep
         reassembler.handle(batch)
-    assert (len(reassembler.table), len(reassembler.table.lone)) == (81, 80)
+    assert (len(reassembler.table), len(reassembler.table.lone)) == (401, 400)
 
 
 @pytest.mark.parametrize("connections", [True, False])
