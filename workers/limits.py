@@ -38,8 +38,9 @@ class Limits:
     """Connections that a virtual shard remembers (4 Mi in all). At the limit so many are closed that an eighth is
     free: half-open ones first, then closed ones, then the longest idle; counted ``limit.connections``."""
     half_open_per_shard: int = 1_024
-    """... and how many of them with neither payload nor an answer (256 Ki in all, some 180 MiB): a flood of SYNs takes
-    no more. At the limit the half of them that waits longest is closed; counted ``limit.half_open``."""
+    """... and how many of them with neither payload nor an answer (256 Ki in all, some 40 MiB where each sent
+    one packet, 120 where it sent more): a flood of SYNs takes no more. At the limit the half of them that waits longest
+    is closed; counted ``limit.half_open``."""
     half_open_ns: int = 240 * SECOND
     """A connection with neither payload nor handshake is forgotten after this (2 MSL, RFC 9293 3.4.2)."""
     closed_ns: int = 240 * SECOND

@@ -46,6 +46,9 @@ _flow = attrgetter("flow")
 _SWEEP_EVERY = 4
 """Batches between two sweeps for expired connections; their result is the same at any rhythm."""
 
+_FLOOD = 4
+"""One of so many packets of a batch is the only one of a new connection: it pays to take them out."""
+
 _CLOSE_AT_ONCE = 8192
 """Connections closed in one set of events at the end: so many rows are easily held."""
 
@@ -165,17 +168,17 @@ class Reassembler:
         return None
 
     def _begin_lone(self, known: Known) -> Known | None:
-        """If most packets of the batch are alone, as in a flood, remember them before the others are judged, which are
+        """If many packets of the batch are alone, as in a flood, remember them before the others are judged, which are
         returned. Only where no shard may have to make room: that depends on the order of all of its packets."""
         batch, rows = known
         fresh, count = rows < 0, len(batch.packet)
-        if 2 * np.count_nonzero(fresh) <= count:
+        if _FLOOD * np.count_nonzero(fresh) <= count:
             return None
         alone = fresh & (np.bincount(batch.flow, minlength=len(rows)) == 1)
         alone &= ~self.crowding.crowded(np.bincount(batch.shards[batch.flow], minlength=SHARDS))[batch.shards]
         packets = np.flatnonzero(alone[batch.flow])
         packets = packets[may_wait(batch, packets)]
-        if 2 * len(packets) <= count:
+        if _FLOOD * len(packets) <= count:
             return None
         self.crowding.began(np.bincount(batch.shards[batch.flow[packets]], minlength=SHARDS))
         self.table.lone.add(batch, packets)
