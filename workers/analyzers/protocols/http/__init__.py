@@ -1,6 +1,8 @@
 """HTTP/1.x: both directions read together, on any port, from any place in a stream.
 
     analyzer.py   one connection, as the seam has it
+    turns.py      ... that takes turns, a message a piece, as most do
+    both.py       ... and any other: two directions, and what lies between them
     direction.py  one direction: message behind message, gaps, searches, waiting
     standing.py   ... what it holds and counted, how it moves between messages
     pairing.py    which answer belongs to which request

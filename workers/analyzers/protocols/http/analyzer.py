@@ -1,13 +1,13 @@
-"""The analyzer of one connection: two directions, and what lies between them.
+"""The analyzer of one connection: as long as it takes turns its short account, from then on the full one.
 
-Knows: which side is to be looked at again when something became known. Does not know: bytes.
-Invariants: as seam.Analyzer promises; nothing here makes cycles, so that nobody has to look for them.
+Knows: which of the two there is. Does not know: bytes.
+Invariant: as seam.Analyzer promises, whenever the one takes the other's place.
 """
 
 from __future__ import annotations
 
-from workers.analyzers.protocols.http.direction import Direction
-from workers.analyzers.protocols.http.pairing import Lane, Parties
+from workers.analyzers.protocols.http.both import Both
+from workers.analyzers.protocols.http.turns import Turns
 from workers.analyzers.seam import Host, Piece
 from workers.limits import Limits
 
@@ -15,56 +15,44 @@ from workers.limits import Limits
 class HttpAnalyzer:
     """As seam.Analyzer says."""
 
-    __slots__ = ("_lanes", "_parties", "_sides")
+    __slots__ = ("_both", "_host", "_limits", "_turns")
 
     def __init__(self, host: Host, limits: Limits) -> None:
-        self._parties = parties = Parties()
-        first, second = self._lanes = Lane(host, limits, 0, parties), Lane(host, limits, 1, parties)
-        self._sides = (
-            Direction(0, host, limits, parties, first, second),
-            Direction(1, host, limits, parties, second, first),
-        )
+        self._host = host
+        self._limits = limits
+        self._turns: Turns | None = Turns(host, limits) if limits.open_exchanges else None
+        self._both: Both | None = None  # from when on it is needed
 
     def begin(self, side: int, *, midstream: bool) -> None:
         if midstream:
-            self._sides[side].begin_midstream()
+            self._in_full().begin(side, midstream=True)
 
     def claims(self) -> bool | None:
-        parties = self._parties
-        if parties.roles[0] is not None or parties.roles[1] is not None:
-            return True
-        return False if all(parties.closed) else None
+        turns = self._turns
+        if turns is None:
+            return self._in_full().claims()
+        return True if turns.asker >= 0 else None
 
     def wants(self, side: int) -> bool:
-        return self._sides[side].waits is None
+        return self._both is None or self._both.wants(side)
 
     def feed(self, side: int, piece: Piece) -> int:
-        direction = self._sides[side]
-        taken = direction.feed(piece)
-        self._go_on()
-        while taken < len(piece) and direction.waits is None:
-            taken += direction.feed(memoryview(piece)[taken:])
-            self._go_on()
-        return taken
+        if self._turns is not None and self._turns.take(side, piece):
+            return len(piece)
+        return self._in_full().feed(side, piece)
 
     def gap(self, side: int, size: int) -> None:
-        self._sides[side].gap(size)
-        self._go_on()
+        self._in_full().gap(side, size)
 
     def close(self, side: int, *, whole: bool) -> None:
-        self._sides[side].close(whole=whole)
-        self._go_on()
+        if self._turns is None or not self._turns.close(side, whole=whole):
+            self._in_full().close(side, whole=whole)
 
-    def _go_on(self) -> None:
-        """What had to wait, and need not any more, goes on."""
-        one, other = self._sides
-        if self._parties.calm and one.waits is None and other.waits is None:
-            return
-        first, second = self._lanes
-        while (
-            (one.waits is not None and one.resume())
-            or (other.waits is not None and other.resume())
-            or first.settle()
-            or second.settle()
-        ):
-            pass
+    def _in_full(self) -> Both:
+        both = self._both
+        if both is None:
+            both = self._both = Both(self._host, self._limits)
+            if self._turns is not None:
+                both.go_on(self._turns)
+                self._turns = None
+        return both

@@ -23,7 +23,7 @@ from workers.analyzers.protocols.http.heads import at_once, fields_of, odd, unde
 from workers.analyzers.protocols.http.late import Late
 from workers.analyzers.protocols.http.lines import OLDEST, Line, Role
 from workers.analyzers.protocols.http.message import Message
-from workers.analyzers.protocols.http.standing import TEXT, Standing, State, Wait
+from workers.analyzers.protocols.http.standing import REQUESTS, RESPONSES, TEXT, Standing, State, Wait
 from workers.analyzers.seam import Piece
 from workers.contract import Completeness
 
@@ -106,16 +106,18 @@ class Direction(Standing):
         message = Message(side, line, fields, host.moment(side, offset))
         self._head_bytes += size
         host.text(side, TEXT, head)
-        if type(fields) is not Late or role is None or self._doubtful or not self._asks.may_ask():
+        if type(fields) is not Late or self._doubtful or not self._asks.may_ask():
             self._meet(message, offset + size)
             return at + size
+        if role is None:
+            self._parties.meet(side, line)
         self._fresh, self._otherwise, self._upto = False, "", offset + size
         known = host.moment(side, self._upto - 1).known  # it is over with its head
         if known > message.known:
             message.known = known
         message.done = True
         self._asks.ask(message)
-        self._note("requests")
+        self._note(REQUESTS)
         return at + size
 
     def _start_slowly(self, piece: Piece, at: int) -> int:
@@ -291,7 +293,7 @@ class Direction(Standing):
                 self.waits = Wait.PLACE
                 return False
             self._asks.ask(message)
-            self._note("requests")
+            self._note(REQUESTS)
             frame = framing.of_request(message.fields)
         elif message.interim:
             self._note("interim")
@@ -303,7 +305,7 @@ class Direction(Standing):
                     self.waits = Wait.PLACE
                     return False
                 lane.answer(message)
-            self._note("responses")
+            self._note(RESPONSES)
             request = message.request
             method = None if request is None else request.line.method
             frame = framing.of_answer(message.fields, message.line.status, method)

@@ -82,6 +82,13 @@ class Lane:
         self._crowded = False  # an answer waits for a newer request than there is room for
         self._last_answer = -1  # packet in which it began
 
+    def go_on(self, request: Message | None, last_answer: int, known: int) -> None:
+        """All requests before this one have their answers, the last of which began in the packet ``last_answer``.
+        ``known``: of the exchanges so far."""
+        self._last_answer, self._known = last_answer, known
+        if request is not None:
+            self._queue.append(request)
+
     # Requests
 
     def may_ask(self) -> bool:

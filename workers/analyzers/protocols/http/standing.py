@@ -24,6 +24,8 @@ from workers.limits import Limits
 
 TEXT: Final = "HTTP"
 ACCOUNTS: Final = ("head_bytes", "body_bytes", "framing_bytes", "skipped_bytes", "left_bytes", "missing_bytes")
+REQUESTS: Final = "requests"
+RESPONSES: Final = "responses"
 
 
 class State(IntEnum):
@@ -79,6 +81,13 @@ class Standing:
         self._head_bytes = self._body_bytes = self._framing_bytes = 0
         self._skipped_bytes = self._left_bytes = self._missing_bytes = 0
         self._notes: dict[str, int] = {}
+
+    def stand_at(self, offset: int, heads: int, bodies: int, framing: int, messages: tuple[str, int]) -> None:
+        """Go on at ``offset``, behind a message, with these counts."""
+        self._taken = self._present = self._upto = offset
+        self._head_bytes, self._body_bytes, self._framing_bytes = heads, bodies, framing
+        self._notes = dict([messages])
+        self._fresh = False
 
     # Between messages
 
