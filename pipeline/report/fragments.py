@@ -170,7 +170,8 @@ class FragmentWriter:
     @property
     def behind(self) -> bool:
         """Rows wait in memory, since the disk does not take them."""
-        return any(backlog.waits for backlog in self._backlogs)
+        rows, index = self._backlogs  # asked for each file that was derived
+        return bool(rows.waiting or index.waiting)
 
     def add_later(self, records: Sequence[Derived], make: Make) -> None:
         """Appends rows of derived files that are made of these records, when there are so many that it is cheap, by
@@ -301,7 +302,8 @@ class _Backlog:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._waiting: deque[bytes] = deque()
+        self.waiting: deque[bytes] = deque()
+        """What could not be written yet."""
         self._held = 0  # bytes waiting
         self._end = 0  # of what is written
         self._taken = os.fstat(descriptor).st_size  # bytes of the file, zeros at its end
@@ -320,15 +322,10 @@ class _Backlog:
         """Bytes that are written."""
         return self._end
 
-    @property
-    def waits(self) -> bool:
-        """Something could not be written yet."""
-        return bool(self._waiting)
-
     def add(self, data: bytes) -> None:
         """Write it behind all there is, now or later. OSError: later, and too much waits."""
         if data:
-            self._waiting.append(data)
+            self.waiting.append(data)
             self._held += len(data)
         try:
             self._write()
@@ -337,14 +334,14 @@ class _Backlog:
                 raise
 
     def _write(self) -> None:
-        while self._waiting:
-            data = memoryview(self._waiting[0])
+        while self.waiting:
+            data = memoryview(self.waiting[0])
             done = 0
             while done < len(data):
                 done += os.pwrite(self._descriptor, data[done:], self._end + done)
             self._end += done
             self._held -= done
-            self._waiting.popleft()
+            self.waiting.popleft()
 
     def end(self) -> None:
         """Write what waits, and give back what is not needed. OSError."""

@@ -12,7 +12,7 @@ next one has its turn when the one before denies or the connection is over. What
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pipeline.errors import InternalError
 from pipeline.writer.analysis.hosting import ConnectionHost, HostFor
@@ -21,6 +21,8 @@ from pipeline.writer.folder import Folder
 from pipeline.writer.stream import Stream
 from workers.analyzers.seam import Analyzer, Moment, Protocol
 from workers.limits import Limits
+
+_BOTH: Final = 0b11  # sides
 
 
 class Means(NamedTuple):
@@ -53,7 +55,7 @@ class Analysis:
         self._host: ConnectionHost | None = None
         self._claimed = False  # ... and will be
         self._settled = False  # it is known what all directions are that are open
-        self._ended = [False, False]  # the analyzer was told that there is nothing more
+        self._ended = 0  # bits of the sides of which the analyzer was told that there is nothing more
         self._turn = 0  # of the protocols: who may claim next
         self._coarse = False  # moments are asked of the coarse ones
 
@@ -212,7 +214,7 @@ class Analysis:
             self._host.discard()
         self._protocol = self._host = self._analyzer = None
         self._claimed = False
-        self._ended = [False, False]
+        self._ended = 0
         for side in self.sides:
             if side is not None:
                 side.rewind()
@@ -241,14 +243,15 @@ class Analysis:
                     if self._analyzer is None:
                         return
                     more = side.fed < stop
-                if not more and self.closing and not self._ended[number]:
+                if not more and self.closing and not self._ended >> number & 1:
                     more = not analyzer.wants(number)
                     if not more:
-                        moved = self._ended[number] = True
+                        moved = True
+                        self._ended |= 1 << number
                         analyzer.close(number, whole=side is not None and side.whole)
                 left = left or more
             going = moved and left
-        if self.closing and not all(self._ended):
+        if self.closing and self._ended != _BOTH:
             raise InternalError(f"an analyzer of {self._protocol} left some of connection {self.connection}")
 
     def _ask(self, analyzer: Analyzer) -> bool:

@@ -20,6 +20,9 @@ Span: TypeAlias = tuple[int, int]
 HELD: Final = -(1 << 62)
 """The reach of a stream that is held."""
 
+_NO_SPANS: Final[list[Span]] = []  # these two: of streams that have none, which are nearly all; nobody adds to them
+_NO_GAPS: Final[list[tuple[int, int, int]]] = []
+
 _START = itemgetter(0)
 _END = itemgetter(1)
 
@@ -31,9 +34,9 @@ class Coverage:
 
     def __init__(self, *, held: bool) -> None:
         self.reach = HELD if held else 0
-        self.ranges: list[Span] = []  # there, beyond the reach
-        self.gaps: list[tuple[int, int, int]] = []  # given up, beyond the reach; with the packet that made it clear
-        self.holes: list[Span] = []  # given up, below the reach
+        self.ranges: list[Span] = _NO_SPANS  # there, beyond the reach
+        self.gaps: list[tuple[int, int, int]] = _NO_GAPS  # given up, beyond the reach; with the packet that told
+        self.holes: list[Span] = _NO_SPANS  # given up, below the reach
 
     def late(self, start: int) -> bool:
         """Whether bytes that begin there come too late: they were given up. New bytes lie in a gap wholly or not."""
@@ -49,6 +52,9 @@ class Coverage:
         """New bytes, which are not late."""
         if start == self.reach:
             self.reach = end
+            return
+        if not self.ranges:
+            self.ranges = [(start, end)]
             return
         ranges = self.ranges
         at = bisect_left(ranges, start, key=_END)
@@ -67,7 +73,11 @@ class Coverage:
         at = bisect_left(ranges, start + 1, key=_END)
         if start < self.reach or (at < len(ranges) and ranges[at][0] < end):
             return False
-        gap, at = (start, end, packet), bisect_left(self.gaps, start, key=_START)
+        gap = (start, end, packet)
+        if not self.gaps:
+            self.gaps = [gap]
+            return True
+        at = bisect_left(self.gaps, start, key=_START)
         if gap not in self.gaps[at : at + 1]:
             self.gaps.insert(at, gap)
         return True
@@ -81,7 +91,10 @@ class Coverage:
                 yield start, 0
             elif gaps and gaps[0][0] == self.reach:
                 start, self.reach, packet = gaps.pop(0)
-                self.holes.append((start, self.reach))
+                if self.holes:
+                    self.holes.append((start, self.reach))
+                else:
+                    self.holes = [(start, self.reach)]
                 yield start, packet
             else:
                 return
@@ -98,9 +111,8 @@ class Coverage:
         if self.reach == end and not (self.ranges or self.gaps):
             return
         self.reach = max(self.reach, origin)
-        self.holes += self.missing(self.reach, end)
-        self.ranges.clear()
-        self.gaps.clear()
+        self.holes = [*self.holes, *self.missing(self.reach, end)]
+        self.ranges, self.gaps = _NO_SPANS, _NO_GAPS
         self.reach = end
 
     def missing(self, start: int, end: int) -> Iterator[Span]:

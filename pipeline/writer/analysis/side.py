@@ -43,6 +43,9 @@ Verdict: TypeAlias = Protocol | Start
 _Ready: TypeAlias = tuple[int, int, Sequence[memoryview]]
 """Bytes of the batch that is under way, which were next when they came: offset, size, buffers."""
 
+_NOTHING_READY: Final[list[_Ready]] = []
+"""Between batches there is nothing: nobody adds to this one."""
+
 
 Rows: TypeAlias = tuple[list[int], list[int], list[int], list[int]]
 """Rows of Data that continue one another: offsets, sizes, packets, times."""
@@ -75,7 +78,7 @@ class Side:
         self._window = window if midstream else 0  # packets after which it is released
         self._last = -1  # number of the latest packet
         self._hole = 0  # the next of the holes
-        self._ready: list[_Ready] = []
+        self._ready: list[_Ready] = _NOTHING_READY
         self._rest: Piece | None = None  # of the piece that was fed last
 
     # What arrives
@@ -91,7 +94,10 @@ class Side:
             self.moments.note(offsets, packets, times)
         else:
             self.moments.append(offsets, packets, times)
-        self._ready.append((offset, size, buffers))
+        if self._ready:
+            self._ready.append((offset, size, buffers))
+        else:
+            self._ready = [(offset, size, buffers)]
         if coverage.ranges:
             self._settle()
         return True
@@ -195,7 +201,7 @@ class Side:
             self.fed = self.stream.origin
         self.begun = False
         self.bytes = self.missing = self._hole = 0
-        self._ready.clear()
+        self._ready = _NOTHING_READY
         self._rest = None
 
     # What can be fed
@@ -268,11 +274,13 @@ class Side:
 
     def pause(self, *, fed: bool) -> None:
         """The batch is over, its bytes cannot be had any more. ``fed``: nobody will ask for what was fed again."""
-        self._ready.clear()
+        self._ready = _NOTHING_READY
         self._rest = None
         if fed:
             if self.moments.fine is not None:
                 self.moments.fine.forget(self.fed)
+            else:
+                self.moments.rest()
             if self._hole > _MANY:  # the last one stays: the stream may end with it
                 del self.coverage.holes[: self._hole - 1]
                 self._hole = 1

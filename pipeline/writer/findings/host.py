@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InternalError
 from pipeline.writer.closing import new_record
@@ -26,18 +26,17 @@ from workers.contract import Completeness
 if TYPE_CHECKING:
     from pipeline.report.objects import ObjectLines
 
-_BUNCH: Final = 32
-"""Rows that are handed over together: fewer for each connection at its end."""
-
 
 class _Text:
     """A file of header blocks: as long as it is small, what is to stand in it."""
 
-    __slots__ = ("held", "serial", "written")
+    __slots__ = ("held", "kind", "serial", "side", "written")
 
-    def __init__(self, serial: int) -> None:
+    def __init__(self, side: int, kind: str, serial: int) -> None:
+        self.side = side
+        self.kind = kind
         self.serial = serial
-        self.held = bytearray()
+        self.held: bytes | bytearray = b""
         self.written: Rendition | None = None  # it has grown large
 
 
@@ -66,7 +65,7 @@ class FindingsHost:
         self._start()
 
     def _start(self) -> None:
-        self._texts: dict[tuple[int, str], _Text] = {}  # by side and kind
+        self._texts: list[_Text] = []  # one a side and kind: there are few
         self._contents: dict[Content, Over | Waiting] = {}  # those whose exchange was not told
         self._messages: list[tuple[int, int] | None] = [None, None]  # times of the first and the last, of each side
         self._voidable = False  # records were written
@@ -80,14 +79,22 @@ class FindingsHost:
     def text(self, side: int, kind: str, piece: Piece) -> None:
         """See seam.py."""
         if self._files:
-            text = self._texts.get((side, kind))
-            if text is None:
-                text = self._texts[side, kind] = _Text(self._ledger.serial(side))
+            for text in self._texts:
+                if text.side == side and text.kind == kind:
+                    break
+            else:
+                text = _Text(side, kind, self._ledger.serial(side))
+                self._texts.append(text)
             if text.written is None and self._store.has_room(len(text.held), len(piece)):
-                text.held += piece
+                if not text.held:
+                    text.held = bytes(piece)  # nearly always all that there will be
+                elif isinstance(text.held, bytes):
+                    text.held = bytearray().join((text.held, piece))
+                else:
+                    text.held += piece
                 self._store.held += len(piece)
             else:
-                (text.written or self._write(side, kind, text)).add(piece)
+                (text.written or self._write(text)).add(piece)
 
     def begin(self, entity: Entity) -> Waiting:
         """See seam.py."""
@@ -137,7 +144,7 @@ class FindingsHost:
                 told = self._contents.pop(content)
                 if told.extracted:
                     self._tell(told, exchange)
-        self._ledger.hand_over(_BUNCH)
+        self._ledger.hand_over()
 
     def count(self, side: int, name: str, amount: int = 1) -> None:
         """See seam.py."""
@@ -160,8 +167,8 @@ class FindingsHost:
                 raise InternalError(f"{self._protocol} left a content of connection {self._connection} open")
             self._tell(content, NO_EXCHANGE)
         self._contents.clear()
-        for (side, kind), text in self._texts.items():
-            self._end_text(side, kind, text)
+        for text in self._texts:
+            self._end_text(text)
         self._texts.clear()
         self._ledger.hand_over()
         counters = self._counters
@@ -174,7 +181,7 @@ class FindingsHost:
 
     def discard(self) -> None:
         """Nothing was ever told: no file, no row, no record, nothing counted."""
-        for text in self._texts.values():
+        for text in self._texts:
             self._store.held -= len(text.held)
             if text.written is not None:
                 text.written.abandon()
@@ -190,19 +197,20 @@ class FindingsHost:
         """What was counted of a direction."""
         return self._ledger.facts[side]
 
-    def _write(self, side: int, kind: str, text: _Text) -> Rendition:
+    def _write(self, text: _Text) -> Rendition:
         """Header blocks that can wait no longer go to their file, with all that will come."""
-        stream = self._ledger.stream(side)
-        file = StoredFile(file_name(stream, kind), stream.number)
+        stream = self._ledger.stream(text.side)
+        file = StoredFile(file_name(stream, text.kind), stream.number)
         text.written = Rendition(self._store, (file,), self._store.md5)
         self._store.held -= len(text.held)
         text.written.add(memoryview(text.held))
-        text.held = bytearray()
+        text.held = b""
         return text.written
 
-    def _end_text(self, side: int, kind: str, text: _Text) -> None:
+    def _end_text(self, text: _Text) -> None:
         """Header blocks may come from anywhere in the stream: from all of it, as far as a row can say."""
-        ledger, stream = self._ledger, self._ledger.stream(side)
+        side, kind, ledger = text.side, text.kind, self._ledger
+        stream = ledger.stream(side)
         first, last = self._messages[side] or (self.moment(side, 0).time,) * 2
         facts = ledger.facts[side]
         length = sum([facts[account] for account in self._accounts if account in facts])

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from pipeline.errors import OutputError
 from pipeline.report.derived import DerivedRecord
 from pipeline.writer.closing import new_record
 from pipeline.writer.findings.rendition import Store, md5_of
@@ -36,6 +37,7 @@ NO_ROOM: Final = "limit.output"
 """A fact: files that could not be made, or not wholly, since there was no room or the disk failed."""
 
 NO_FACTS: Final[Mapping[str, Fact]] = {}
+_NOTHING_MADE: Final[Mapping[str, list[int]]] = {}
 
 _PACKED: Final = 512  # names of the journal that are packed together
 
@@ -69,8 +71,8 @@ class Ledger:
     """One connection's. After ``discard`` it is as new."""
 
     __slots__ = (
-        "_add_rows", "_counts", "_journal", "_kept", "_objects", "_packed", "_rows", "_serials", "_store", "_streams",
-        "_void_rows", "_voidable", "connected", "facts", "made",
+        "_add_rows", "_counts", "_journal", "_kept", "_objects", "_packed", "_rows", "_serials", "_store", "_void_rows",
+        "_voidable", "connected", "facts", "made",
     )  # fmt: skip
 
     def __init__(self, store: Store, connected: Connected, add_rows: AddRows, void_rows: Callable[[int], None]) -> None:
@@ -78,8 +80,7 @@ class Ledger:
         self._store = store
         self._add_rows = add_rows
         self._void_rows = void_rows
-        self._streams: list[Stream | None] = [None, None]  # those that were asked for
-        self._kept: dict[str, list[int]] = {}  # what was made in parts of the output that are over
+        self._kept: Mapping[str, list[int]] = _NOTHING_MADE  # what was made in parts of the output that are over
         self._start()
 
     def _start(self) -> None:
@@ -92,15 +93,13 @@ class Ledger:
         self._serials = [0, 0]
         self._rows: list[DerivedRecord] = []
         self._voidable = False  # rows were handed over
-        self._journal: list[str] = []
-        self._packed: list[bytes] = []
+        self._journal: list[str] | None = None  # these two: names of files whose rows were handed over
+        self._packed: list[bytes] | None = None
 
     def stream(self, side: int) -> Stream:
         """The stream that something was found in."""
-        stream = self._streams[side]
-        if stream is None:
-            stream = self._streams[side] = self.connected.stream(side)
-            assert stream is not None, "something was found in a stream that is not there"
+        stream = self.connected.stream(side)
+        assert stream is not None, "something was found in a stream that is not there"
         return stream
 
     # Names
@@ -133,11 +132,13 @@ class Ledger:
         """A file of bytes that are all there, and its row: ``digests`` are those of an object, which has no suffix.
         The name that it got; None: it could not be made, which is counted. OutputError: the run is to end of it."""
         side, place, length, first, last = origin
-        store, size, stream = self._store, len(data), self._streams[side] or self.stream(side)
+        store, size, stream = self._store, len(data), self.stream(side)
         number, made = stream.number, None
         if store.fits(size):
-            with store.tried():
+            try:
                 made = store.folder.store(name, number, data, last)
+            except OutputError as error:  # as in Store.tried, which costs, for each file
+                store.folder.failures.took(error)
         if made is None:
             self.count(side, NO_ROOM)
             return None
@@ -161,7 +162,7 @@ class Ledger:
     ) -> None:  # fmt: skip
         """A file is complete. ``serial`` 0: the next one; ``final``: no suffix of the stream's is in its name."""
         side, place, length, first, last = origin
-        stream = self._streams[side] or self.stream(side)
+        stream = self.stream(side)
         if not serial:
             serial = self._serials[side] = self._serials[side] + 1
         self._rows.append(new_record(DerivedRecord, (
@@ -174,18 +175,19 @@ class Ledger:
         facts = self.facts[side]
         facts[name] = facts.get(name, 0) + amount
 
-    def hand_over(self, least: int = 1) -> None:
-        """The rows so far are due, if there are so many of them."""
+    def hand_over(self) -> None:
+        """The rows so far are due."""
         rows = self._rows
-        if len(rows) < least:
+        if not rows:
             return
         for row in rows:
-            made = self.made.get(row.kind)
+            kind, runs = row.kind, row.runs
+            made = self.made.get(kind)
             if made is None:
-                made = self.made[row.kind] = [0, 0]
+                made = self.made[kind] = [0, 0]
             made[0] += 1
-            made[1] += sum([length for _, length in row.runs])
-            self.remember(row.filename)
+            made[1] += runs[0][1] if len(runs) == 1 else sum([length for _, length in runs])
+        self.remember([row.filename for row in rows])
         self._voidable = True
         self._rows = []
         self._add_rows(rows)
@@ -195,17 +197,20 @@ class Ledger:
         self.hand_over()
         self._kept = {kind: [*made] for kind, made in self.made.items()}
         self._voidable = False
-        self._journal.clear()
-        self._packed.clear()
+        self._journal = self._packed = None
 
     # Taking back
 
-    def remember(self, name: str) -> None:
-        """A file whose row was handed over may have to go."""
-        self._journal.append(name)
-        if len(self._journal) == _PACKED:
-            self._packed.append(zlib.compress(os.fsencode("\0".join(self._journal)), 1))
-            self._journal.clear()
+    def remember(self, names: list[str]) -> None:
+        """Files whose rows were handed over may have to go. The list is the ledger's from now on."""
+        if self._journal is not None:
+            self._journal += names
+            names = self._journal
+        self._journal = names
+        if len(names) >= _PACKED:
+            self._packed = self._packed or []
+            self._packed.append(zlib.compress(os.fsencode("\0".join(names)), 1))
+            self._journal = None
 
     def discard(self) -> None:
         """Remove the files and take the rows back, but those in parts of the output that are over. OutputError."""
@@ -214,13 +219,13 @@ class Ledger:
             file = StoredFile(name, 0)
             file.made, file.part = True, part
             self._store.discard(file)
-        for side, stream in enumerate(self._streams):
-            if self._voidable and stream is not None and self._serials[side]:
-                self._void_rows(stream.number)
+        for side in (0, 1):
+            if self._voidable and self._serials[side]:
+                self._void_rows(self.stream(side).number)
         self._start()
 
     def _remembered(self) -> Iterator[str]:
-        for block in self._packed:
+        for block in self._packed or ():
             yield from os.fsdecode(zlib.decompress(block)).split("\0")
-        yield from self._journal
+        yield from self._journal or ()
         yield from [row.filename for row in self._rows]
