@@ -84,6 +84,7 @@ def test_what_a_disk_refused_is_told(
 
     write = Folder.write
     monkeypatch.setattr(Folder, "write", full)
+    monkeypatch.setattr("pipeline.writer.writer.may_be_plain", lambda _: False)  # a kernel writes without it
     packets = [*talk.open(), *talk.say(1, b"a" * 100), *talk.say(0, b"more"), *talk.say(1, b"b" * 50)]
     source = write_pcap(tmp_path / "x.pcap", packets, nanoseconds=True)
     done = run_here("-r", source, "-o", tmp_path / "out", "--workers", 0, "--quiet", "--batch-packets", 5)
