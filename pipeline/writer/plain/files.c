@@ -88,48 +88,57 @@ static int write_all(int descriptor, struct iovec *pieces, int count, int64_t of
     return 0;
 }
 
-static int write_rows(int descriptor, const uint64_t *address, const uint32_t *size, int64_t count, int64_t offset) {
-    struct iovec pieces[MOST_PIECES];
-    while (count) {
-        int lot = count < MOST_PIECES ? (int)count : MOST_PIECES;
-        int64_t together = 0;
-        for (int i = 0; i < lot; i++) {
-            pieces[i].iov_base = (void *)(uintptr_t)address[i];
-            pieces[i].iov_len = size[i];
-            together += size[i];
+/* Pieces [first, behind), which continue one another, as few calls as there can be. */
+static int write_run(
+    int descriptor, int64_t first, int64_t behind, const int64_t *offset, const int64_t *low, const int64_t *high,
+    const uint64_t *address, const uint32_t *sizes
+) {
+    struct iovec rows[MOST_PIECES];
+    int64_t at = offset[first], together = 0;
+    int count = 0, failed = 0;
+    for (int64_t i = first; i < behind && !failed; i++) {
+        for (int64_t row = low[i]; row < high[i] && !failed; row++) {
+            rows[count].iov_base = (void *)(uintptr_t)address[row];
+            rows[count].iov_len = sizes[row];
+            together += sizes[row];
+            if (++count == MOST_PIECES) {
+                failed = write_all(descriptor, rows, count, at);
+                at += together, together = 0, count = 0;
+            }
         }
-        int failed = write_all(descriptor, pieces, lot, offset);
-        if (failed) return failed;
-        offset += together, address += lot, size += lot, count -= lot;
     }
-    return 0;
+    return failed || !count ? failed : write_all(descriptor, rows, count, at);
 }
 
 /* Pieces, each the rows [low, high), to their places. A file that is not there is made, one that was shut is opened
    again; with KEEP such a one stays open, else it is shut behind its last piece here, and its identity known.
-   result: 0, or -errno and nothing is said of the piece, and LEFT of its stream's further ones. */
+   Those that continue one another are written as one. result: 0, or -errno and nothing is said of the piece, and LEFT
+   of its stream's further ones. */
 void write_pieces(
     const struct facts *facts, struct plain *table, int64_t count, const int64_t *slots, const int64_t *offset,
     const int64_t *low, const int64_t *high, const int64_t *size, const uint64_t *address, const uint32_t *sizes,
     int32_t flags, int32_t *result
 ) {
-    for (int64_t i = 0, opened = 0; i < count; i++) {
+    for (int64_t i = 0, next, opened = 0; i < count; i = next) {
         struct plain *stream = table + slots[i];
         int goes_on = i && slots[i] == slots[i - 1], failed = 0;
+        int64_t together = size[i];
+        for (next = i + 1; next < count && slots[next] == slots[i] && offset[next] == offset[i] + together; next++)
+            together += size[next];
         if (!goes_on) opened = stream->state != OPEN;
         if (stream->state == BROKEN || (goes_on && result[i - 1])) failed = LEFT;
         else if (stream->state == BEGUN) failed = make(stream, facts, flags & IDENTIFY);
         else if (stream->state == SHUT) failed = reopen(stream, facts);
         if (!failed && !(flags & MAKE_ONLY)) {
-            failed = write_rows(stream->descriptor, address + low[i], sizes + low[i], high[i] - low[i], offset[i]);
-            if (!failed) stream->size += size[i];
+            failed = write_run(stream->descriptor, i, next, offset, low, high, address, sizes);
+            if (!failed) stream->size += together;
         }
-        int more = i + 1 < count && slots[i + 1] == slots[i];
+        int more = next < count && slots[next] == slots[i];
         if (!failed && opened && !(flags & KEEP) && !more) {
             failed = identify(stream);
             if (!failed) failed = shut_one(stream);
         }
-        result[i] = failed;
+        for (int64_t each = i; each < next; each++) result[each] = failed && each > i ? LEFT : failed;
     }
 }
 

@@ -89,7 +89,8 @@ class PlainStreams:
 
     def write(self, found: PieceColumns, payload: Payload, give: Callable[[int], object]) -> PieceColumns | None:
         """Bytes of streams. ``give`` is called with those that are not plain any more."""
-        order = np.argsort(found.stream, kind="stable")
+        ranks = (found.stream,) if self._md5 else (found.offset, found.stream)
+        order = np.lexsort(ranks)  # which is stable
         if (order[1:] < order[:-1]).any():  # those of a stream together, so that its file is opened once
             found = _some(found, order)
         slots = self._of(found.stream)
