@@ -32,6 +32,7 @@ class Twin:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
+        self._names: dict[int, tuple[int, Endpoints, str]] = {}
 
     def write(
         self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool, identify: bool, make_only: bool
@@ -129,12 +130,20 @@ class Twin:
 
     def ends(self, table: Table, slot: int) -> Endpoints:
         """Who sends to whom."""
-        return endpoints(table["key"][slot].tolist(), int(table["side"][slot]))
+        return self._known_as(table, slot)[1]
 
     def name(self, table: Table, slot: int) -> str:
         """What its file is called."""
-        opened, counter = int(table["opened"][slot]), int(table["counter"][slot])
-        return self._facts.names.name(self.ends(table, slot), opened, counter)
+        return self._known_as(table, slot)[2]
+
+    def _known_as(self, table: Table, slot: int) -> tuple[int, Endpoints, str]:
+        """Both, behind the stream's number; they are wanted again and again."""
+        number, found = int(table["number"][slot]), self._names.get(slot)
+        if found is None or found[0] != number:
+            ends = endpoints(table["key"][slot].tolist(), int(table["side"][slot]))
+            opened, counter = int(table["opened"][slot]), int(table["counter"][slot])
+            found = self._names[slot] = number, ends, self._facts.names.name(ends, opened, counter)
+        return found
 
     def _open(self, table: Table, slot: int, *, identify: bool) -> None:
         """Its file, made if it is not there. OSError."""
