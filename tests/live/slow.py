@@ -1,6 +1,7 @@
 """A flowshard whose writers have a slow disk: ``python -m tests.live.slow BYTES SECONDS [word ...]``.
 
-Knows: through which function every stream's byte goes to disk. Does not know: what is asked of the run.
+Knows: through which function every stream's byte goes to disk where no stream is plain. Does not know: what is asked
+of the run.
 Invariant: for so many seconds from its start a writer writes so many bytes a second at most, then at full speed.
 
 The function is replaced before the processes are forked, so each writer has it, and a budget of its own.
@@ -13,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from pipeline.cli import command
+from pipeline.writer import writer
 from pipeline.writer.folder import Folder, Piece, StoredFile
 
 _write = Folder.write
@@ -38,5 +40,6 @@ if __name__ == "__main__":
     rate, seconds, *words = sys.argv[1:]
     slow = Slow(float(rate), float(seconds))
     Folder.write = lambda *given: slow(*given)  # type: ignore[method-assign]
+    writer.may_be_plain = lambda _: False  # kernels write without it
     sys.argv = ["flowshard", *words]
     command()

@@ -31,7 +31,6 @@ from pipeline.writer.plain.layout import (
 from pipeline.writer.plain.library import load
 from workers.contract import I32, I64, U32, U64, Bools
 
-_KEEP, _IDENTIFY, _MAKE_ONLY = 1, 2, 4
 _FEW: Final = 512  # rows made in one buffer
 _ROW: Final = 1536  # bytes of a row without its texts: two names of 190, four addresses, 26 numbers and the words
 
@@ -64,20 +63,22 @@ class Compiled:
         self._known = -1  # texts of networks that C knows
         self._held: list[Any] = []
 
-    def write(
-        self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool, identify: bool, make_only: bool
-    ) -> I32:
+    def make(self, table: Table, slot: int) -> int:
+        """As Kernel.make."""
+        failed: int = self._library.make_one(self._given(), _at(table), ctypes.c_int64(slot))
+        return failed
+
+    def write(self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool) -> I32:
         """As Kernel.write. Where a piece does not lie in memory that we have none is tried."""
         found = payload.addresses
         if found is None:
             return np.full(len(pieces.slot), LEFT, np.int32)
         address, sizes, held = found
-        flags = _KEEP * keep | _IDENTIFY * identify | _MAKE_ONLY * make_only
         slot, offset, low, high, size = map(np.ascontiguousarray, pieces)
         result = np.empty(len(slot), np.int32)
         self._library.write_pieces(
             self._given(), _at(table), ctypes.c_int64(len(slot)), _at(slot), _at(offset), _at(low), _at(high),
-            _at(size), _at(address), _at(sizes), ctypes.c_int32(flags), _at(result),
+            _at(size), _at(address), _at(sizes), ctypes.c_int32(keep), _at(result),
         )  # fmt: skip
         del held
         return result

@@ -20,7 +20,6 @@
 #define MOST_PIECES 1024 /* of one call: IOV_MAX */
 #define READ 16384 /* bytes compared at a time */
 
-enum { KEEP = 1, IDENTIFY = 2, MAKE_ONLY = 4 };
 enum { LEFT = -4096 }; /* no errno: a piece that was not tried */
 
 uint64_t layout(void) { return LAYOUT << 24 | sizeof(struct closing) << 12 | sizeof(struct plain); }
@@ -36,14 +35,14 @@ static int identify(struct plain *stream) {
     return 0;
 }
 
-static int make(struct plain *stream, const struct facts *facts, int with_identity) {
+static int make(struct plain *stream, const struct facts *facts) {
     char name[NAME_ROOM];
     *put_name(name, stream, facts) = 0;
     do stream->descriptor = openat(facts->folder, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     while (stream->descriptor < 0 && errno == EINTR);
     if (stream->descriptor < 0) return -errno;
     stream->state = OPEN;
-    return with_identity ? identify(stream) : 0;
+    return 0;
 }
 
 static int shut_one(struct plain *stream) {
@@ -88,6 +87,12 @@ static int write_all(int descriptor, struct iovec *pieces, int count, int64_t of
     return 0;
 }
 
+/* One file is made, and it is known which it is. 0, or -errno. */
+int make_one(const struct facts *facts, struct plain *table, int64_t slot) {
+    int failed = make(table + slot, facts);
+    return failed ? failed : identify(table + slot);
+}
+
 /* Pieces [first, behind), which continue one another, as few calls as there can be. */
 static int write_run(
     int descriptor, int64_t first, int64_t behind, const int64_t *offset, const int64_t *low, const int64_t *high,
@@ -111,13 +116,13 @@ static int write_run(
 }
 
 /* Pieces, each the rows [low, high), to their places. A file that is not there is made, one that was shut is opened
-   again; with KEEP such a one stays open, else it is shut behind its last piece here, and its identity known.
+   again; with ``keep`` such a one stays open, else it is shut behind its last piece here, and its identity known.
    Those that continue one another are written as one. result: 0, or -errno and nothing is said of the piece, and LEFT
    of its stream's further ones. */
 void write_pieces(
     const struct facts *facts, struct plain *table, int64_t count, const int64_t *slots, const int64_t *offset,
     const int64_t *low, const int64_t *high, const int64_t *size, const uint64_t *address, const uint32_t *sizes,
-    int32_t flags, int32_t *result
+    int32_t keep, int32_t *result
 ) {
     for (int64_t i = 0, next, opened = 0; i < count; i = next) {
         struct plain *stream = table + slots[i];
@@ -127,14 +132,14 @@ void write_pieces(
             together += size[next];
         if (!goes_on) opened = stream->state != OPEN;
         if (stream->state == BROKEN || (goes_on && result[i - 1])) failed = LEFT;
-        else if (stream->state == BEGUN) failed = make(stream, facts, flags & IDENTIFY);
+        else if (stream->state == BEGUN) failed = make(stream, facts);
         else if (stream->state == SHUT) failed = reopen(stream, facts);
-        if (!failed && !(flags & MAKE_ONLY)) {
+        if (!failed) {
             failed = write_run(stream->descriptor, i, next, offset, low, high, address, sizes);
             if (!failed) stream->size += together;
         }
         int more = next < count && slots[next] == slots[i];
-        if (!failed && opened && !(flags & KEEP) && !more) {
+        if (!failed && opened && !keep && !more) {
             failed = identify(stream);
             if (!failed) failed = shut_one(stream);
         }

@@ -118,14 +118,15 @@ class Facts:
 class Kernel(Protocol):
     """What is done to many streams at once. None of it raises; a number per row says 0, or minus an errno."""
 
-    def write(
-        self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool, identify: bool, make_only: bool
-    ) -> I32:
+    def make(self, table: Table, slot: int) -> int:
+        """One file is made, and noted which it is."""
+        ...
+
+    def write(self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool) -> I32:
         """Pieces to their places in the files; a file that is not there is made, one that was shut is opened again.
 
-        ``keep``: such a one stays open, else it is shut behind its last piece. ``identify``: note device and inode of
-        those that are made. ``make_only``: no piece is written. Behind a piece that fails its stream's others are LEFT.
-        """
+        ``keep``: such a one stays open, else it is shut behind its last piece. Behind a piece that fails its stream's
+        others are LEFT."""
         ...
 
     def compare(self, table: Table, rows: Rows, payload: Payload) -> Bools:

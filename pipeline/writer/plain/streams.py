@@ -25,15 +25,28 @@ from pipeline.report.rows import Run
 from pipeline.writer.folder import Folder
 from pipeline.writer.payload import Payload, PieceColumns, distinct
 from pipeline.writer.plain.compiled import compiled
-from pipeline.writer.plain.layout import BEGUN, BROKEN, CLOSING, OPEN, PLAIN, SHUT, Facts, Kernel, Pieces, Rows, Table
+from pipeline.writer.plain.layout import (
+    BEGUN,
+    BROKEN,
+    CLOSING,
+    LEFT,
+    OPEN,
+    PLAIN,
+    SHUT,
+    Facts,
+    Kernel,
+    Pieces,
+    Rows,
+    Table,
+)
 from pipeline.writer.plain.twin import Twin
 from pipeline.writer.stream import Stream
-from workers.contract import I64, INPUT_SHIFT, OFFSET_MASK, Bools, Closed, Completeness, Opened, Overlaps, Runs
+from workers.contract import I32, I64, INPUT_SHIFT, OFFSET_MASK, Bools, Closed, Completeness, Opened, Overlaps, Runs
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-Some = TypeVar("Some", Opened, PieceColumns, Overlaps, Closed, Runs)
+Some = TypeVar("Some", Opened, Pieces, PieceColumns, Overlaps, Closed, Runs)
 
 _FIRST: Final = 1024  # slots at first
 _ROWS: Final = 1024  # made together
@@ -245,34 +258,42 @@ class PlainStreams:
         new = distinct(pieces.slot[self._table["state"][pieces.slot] != OPEN])
         keep = self._makes_room(len(new))
         if self._folder.made is None:
-            result = self._kernel.write(
-                self._table, pieces, payload, keep=keep, identify=False, make_only=False
-            )  # fmt: skip
+            result = self._kernel.write(self._table, pieces, payload, keep=keep)
         else:
-            result = self._write_noted(pieces, payload, keep)
+            result = self._write_noted(
+                pieces, payload, len(pieces.slot) if keep else max(1, self._folder.room_for_lent)
+            )
         for slot in new[self._table["descriptor"][new] >= 0].tolist():
             self._held[slot] = None
             self._folder.lend(1)
         return result
 
-    def _write_noted(self, pieces: Pieces, payload: Payload, keep: bool) -> Any:
-        """Each file is told of as soon as it is made."""
-        assert self._folder.made is not None
+    def _write_noted(self, pieces: Pieces, payload: Payload, most: int) -> I32:
+        """Each file is told of as soon as it is made. ``most``: streams that may have their files open."""
         table, results = self._table, []
-        begins = np.flatnonzero(np.append(True, pieces.slot[1:] != pieces.slot[:-1])).tolist()
-        for low, high in zip(begins, [*begins[1:], len(pieces.slot)], strict=True):
-            mine, slot = Pieces._make(column[low:high] for column in pieces), pieces.slot[low : low + 1]
-            before = table["state"][slot[0]]
-            if before == BEGUN:
-                first = Pieces._make(column[:1] for column in mine)
-                self._kernel.write(table, first, payload, keep=True, identify=True, make_only=True)
-                row = table[slot[0]]
-                if row["state"] == OPEN:
-                    self._folder.made(int(row["number"]), int(row["device"]), int(row["inode"]))
-            results.append(self._kernel.write(table, mine, payload, keep=True, identify=False, make_only=False))
-            if not keep and before != OPEN and table["state"][slot[0]] == OPEN:
-                results[-1][-1] = self._kernel.shut(table, slot)[0] or results[-1][-1]
+        begins = np.flatnonzero(np.append(True, pieces.slot[1:] != pieces.slot[:-1]))
+        for at in range(0, len(begins), most):
+            stop = begins[at + most] if at + most < len(begins) else len(pieces.slot)
+            lot = Pieces._make(column[begins[at] : stop] for column in pieces)
+            opened = distinct(lot.slot[table["state"][lot.slot] != OPEN])
+            self._make(opened[table["state"][opened] == BEGUN])
+            there = table["state"][lot.slot] != BEGUN
+            result = np.full(len(there), LEFT, np.int32)
+            result[there] = self._kernel.write(table, _some(lot, there), payload, keep=True)
+            if most < len(begins):
+                opened = opened[table["state"][opened] == OPEN]
+                failed = opened[self._kernel.shut(table, opened) != 0]
+                result[np.isin(lot.slot, failed)] = LEFT
+            results.append(result)
         return np.concatenate(results)
+
+    def _make(self, slots: I64) -> None:
+        """Make files, each told of at once; of those that cannot be made the state says so."""
+        table, made = self._table, self._folder.made
+        assert made is not None
+        for slot, number in zip(slots.tolist(), table["number"][slots].tolist(), strict=True):
+            if not self._kernel.make(table, slot):
+                made(number, int(table["device"][slot]), int(table["inode"][slot]))
 
     def _makes_room(self, files: int) -> bool:
         """Whether so many new files may stay open: then others are shut for them."""

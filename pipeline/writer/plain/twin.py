@@ -34,9 +34,16 @@ class Twin:
         self._facts = facts
         self._names: dict[int, tuple[int, Endpoints, str]] = {}
 
-    def write(
-        self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool, identify: bool, make_only: bool
-    ) -> I32:
+    def make(self, table: Table, slot: int) -> int:
+        """As Kernel.make."""
+        try:
+            self._open(table, slot)
+            _identify(table, slot)
+        except OSError as error:
+            return -(error.errno or 1)
+        return 0
+
+    def write(self, table: Table, pieces: Pieces, payload: Payload, *, keep: bool) -> I32:
         """As Kernel.write."""
         state, result = table["state"], np.zeros(len(pieces.slot), np.int32)
         rows = list(zip(*(column.tolist() for column in pieces), strict=True))
@@ -49,10 +56,9 @@ class Twin:
                 continue
             before = slot
             try:
-                self._open(table, slot, identify=identify)
-                if not make_only:
-                    _write(int(table["descriptor"][slot]), payload.gather(low, high, even=False), offset)
-                    table["size"][slot] += length
+                self._open(table, slot)
+                _write(int(table["descriptor"][slot]), payload.gather(low, high, even=False), offset)
+                table["size"][slot] += length
                 if opened and not keep and nexts[i] != slot:
                     _shut(table, slot)
             except OSError as error:
@@ -69,7 +75,7 @@ class Twin:
                 same.append(False)
                 continue
             try:
-                self._open(table, slot, identify=False)
+                self._open(table, slot)
                 same.append(os.pread(int(table["descriptor"][slot]), len(new), offset) == new)
                 if again:
                     _shut(table, slot)
@@ -145,13 +151,11 @@ class Twin:
             found = self._names[slot] = number, ends, self._facts.names.name(ends, opened, counter)
         return found
 
-    def _open(self, table: Table, slot: int, *, identify: bool) -> None:
+    def _open(self, table: Table, slot: int) -> None:
         """Its file, made if it is not there. OSError."""
         if table["state"][slot] == BEGUN:
             descriptor = os.open(self.name(table, slot), _NEW, 0o600, dir_fd=self._facts.folder)
             table["descriptor"][slot], table["state"][slot] = descriptor, OPEN
-            if identify:
-                _identify(table, slot)
         elif table["state"][slot] == SHUT:
             descriptor = os.open(self.name(table, slot), _AGAIN, dir_fd=self._facts.folder)
             found = os.fstat(descriptor)
