@@ -34,6 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
     _keep_bytecode(config)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for a clock or for a process."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def _keep_bytecode(config: pytest.Config) -> None:
     """Where Python may write no bytecode into the tree, it is kept in pytest's own folder.
 

@@ -109,6 +109,7 @@ def test_a_coordinator_that_dies_takes_the_new_writer_along(tmp_path: Path, temp
         wait_for(lambda: not in_session(run.process.pid))
 
 
+@pytest.mark.slow
 def test_foreign_files_stay_as_they_are(tmp_path: Path, temp: Path) -> None:
     """Files and links under names that streams would get: none is taken for the dead writer's, none is changed."""
     out, victim = tmp_path / "out", tmp_path / "victim"

@@ -84,13 +84,13 @@ def test_floods_say_the_same_whatever_the_batches(connections: bool) -> None:
     limits = Limits(half_open_per_shard=5, half_open_ns=3 * SECOND, connections_per_shard=8)
     flags = (SYN, SYN, SYN, SYN, SYN | ACK, ACK, RST, FIN | ACK)
     segments = []
-    for i in range(1500):
+    for i in range(900):
         flow, chosen = rng.randrange(900), rng.choice(flags)
         size = rng.randrange(2) * 9 if chosen == ACK else 0
         segments.append(Seg(flow, rng.randrange(2), rng.randrange(3), chosen, size, 1, time=i * SECOND // 100))
     whole = everything(run(segments, limits=limits, vector=False, connections=connections))
     assert len(whole["opened"]) > 50
-    for size in (1, 13, 200, 10**6):
+    for size in (13, 200, 10**6):
         assert everything(run(segments, size=size, limits=limits, connections=connections)) == whole
 
 

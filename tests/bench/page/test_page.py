@@ -99,6 +99,7 @@ def test_the_model_on_the_page_is_fitted_to_what_is_recorded(recorded: dict[str,
             assert costs == pytest.approx(again[stage], rel=0.02, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_picture(recorded: dict[str, Section]) -> None:
     """An SVG of less than 100 kB, the same each time."""
     pytest.importorskip("matplotlib")

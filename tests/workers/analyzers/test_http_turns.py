@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.workers.analyzers.conversations import chunked, get, head, ok
 from tests.workers.analyzers.host import FakeHost, Side, run
 from workers.analyzers.protocols.http import PROTOCOL
@@ -67,7 +68,7 @@ def connection(rng: random.Random) -> tuple[list[Side], list[tuple[int, int]]]:
     return (sides[::-1], [(1 - side, size) for side, size in cuts]) if flip else (sides, cuts)
 
 
-@settings(deadline=None, max_examples=1000)
+@examples(1000)
 @given(st.integers(0, 2**32), st.sampled_from([Limits(), Limits(open_exchanges=1), Limits(head_bytes=60)]))
 def test_the_same_is_told(seed: int, limits: Limits) -> None:
     """Wherever a connection stops taking turns, by whatever."""
