@@ -56,7 +56,8 @@ Where things are, in the order in which the data takes them:
     defrag/        IP fragments to datagrams, before anything has a flow
     shard.py       keyed symmetric hash; one batch into one batch a worker
     writer/        events to files or to the console: names, open files, overlaps compared, hashes; what streams
-                   carry (-a, -e) told to analyzers, and what these find made files, objects or text
+                   carry (-a, -e) told to analyzers, and what these find made files, objects or text; of streams that
+                   are no more than a file and a row the kernel in C (plain/) makes both
     parts/         --rotate: the output in parts, each complete in itself; limits on disk use
     settle.py      names that several streams would like (a coarse -F), once all streams are known
     report/        DFXML rows, fragments, merge; the lines of --flows and of objects.jsonl, the packet map
@@ -68,7 +69,7 @@ Where things are, in the order in which the data takes them:
     stats.py       counters and the accounting identity
     console.py     what a person sees on standard error
     errors.py      what can go wrong for a user, with its exit status
-    versions.py    which libraries this runs on
+    versions.py    which libraries this runs on, and which kernel
 
 Decisions that are not obvious from one file:
 

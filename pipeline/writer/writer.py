@@ -276,12 +276,11 @@ class Writer:
     def _write(self, data: Data, payload: Payload) -> None:
         if self.analyses is not None:
             self.analyses.begin(data)
-        found: PieceColumns | None = cut(data)
-        if found is not None and self._anyhow:
+        found, plain = cut(data), self._streams.plain
+        if self._anyhow:
             found = write_together(found, data, payload, self._streams, self.folder)
-        if found is not None and self._streams.plain is not None:
-            found = self._streams.plain.write(found, payload, self._streams.__getitem__)
-        skipped = 0 if found is None else self._write_pieces(found, data, payload)
+        left = found if plain is None else plain.write(found, payload, self._streams.__getitem__)
+        skipped = 0 if left is None else self._write_pieces(left, data, payload)
         self.counters["data_bytes"] += int(data.size.sum(dtype="int64")) - skipped
         self.counters["skipped"] += skipped
 

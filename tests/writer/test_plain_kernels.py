@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.writer.names import Names
 from pipeline.writer.payload import Payload
-from pipeline.writer.plain.compiled import compiled
+from pipeline.writer.plain.compiled import ROW, compiled
 from pipeline.writer.plain.layout import BEGUN, BROKEN, CLOSING, LEFT, OPEN, PLAIN, SHUT, Facts, Kernel, Pieces, Rows
 from pipeline.writer.plain.library import CHOICE, LIBRARY
 from pipeline.writer.plain.twin import Twin
@@ -98,6 +98,19 @@ def test_rows_are_the_same(drawn: list[tuple[Any, ...]], *, timestamp: bool) -> 
     text, lengths = Twin(facts).rows(rows, ends)
     again, sizes = in_c(facts).rows(rows, ends)
     assert (again, sizes.tolist()) == (text, lengths.tolist())
+
+
+def test_the_longest_row_has_room() -> None:
+    """What a row takes at most without its texts, all numbers as long as they get, is less than is set aside for it."""
+    stream, end = np.zeros(1, PLAIN), np.zeros(1, CLOSING)
+    stream["key"], stream["number"], stream["counter"] = [2**64 - 1] * 5 + [6, 0], 2**64 - 1, 2**32 - 1
+    stream["opened"], stream["mac"], stream["mac_known"] = -(2**63), 255, 1
+    for name in CLOSING.names or ():
+        if name not in {"slot", "flags", "reason", "md5"}:
+            end[name] = -(2**63) + 1
+    end["md5"], end["place"], end["clipped"] = b"f" * 32, 2**63 - 1, 0
+    text, _ = Twin(Facts(-1, Names(None, timestamp=True), ["one.pcap"])).rows(stream, end)
+    assert 1_200 < len(text) <= ROW
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -184,6 +197,34 @@ def write_some(kernel: Kernel, rows: NDArray[np.void], rng: np.random.Generator,
     payload = Payload({0: source}.__getitem__, EventBatch(0, NO_EXTENTS, data=data))
     pieces = Pieces(slots, rng.integers(0, 99, 30), low, low + many, np.add.reduceat(sizes, low))
     return kernel.write(rows, pieces, payload, keep=keep).tolist()
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_file_that_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, closing: bool) -> None:
+    """A disk that does not give back what lies there, or fails when the file is closed again: one answer, and no file
+    that stays open."""
+    facts = Facts(os.open(tmp_path, os.O_RDONLY), Names(None, timestamp=False), ["one.pcap"])
+    kernel, rows = (
+        Twin(facts),
+        made([(0, [0, 1, 0, 2, 80, 4, 0], 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, BEGUN, 0, [0] * 12)]),
+    )
+    write_some(kernel, rows, np.random.default_rng(1), keep=False)
+    (path,) = tmp_path.iterdir()
+    has, close = path.read_bytes()[:1], os.close
+
+    def refuse(*given: int) -> bytes:
+        if closing:
+            close(given[0])
+        raise OSError(errno.EIO, "Input/output error")
+
+    payload = Payload({0: np.frombuffer(has, np.uint8)}.__getitem__, EventBatch(0, NO_EXTENTS))
+    one = np.zeros(1, np.int64)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close" if closing else "pread", refuse)
+        asked = Rows(one, one, one.astype(np.uint64), np.ones(1, np.uint32))
+        assert kernel.compare(rows, asked, payload).tolist() == [closing]
+    assert (rows["descriptor"][0], rows["state"][0]) == (-1, BROKEN if closing else SHUT)
+    os.close(facts.folder)
 
 
 @pytest.mark.parametrize("kind", KERNELS)

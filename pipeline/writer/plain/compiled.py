@@ -32,7 +32,8 @@ from pipeline.writer.plain.library import load
 from workers.contract import I32, I64, U32, U64, Bools
 
 _FEW: Final = 512  # rows made in one buffer
-_ROW: Final = 1536  # bytes of a row without its texts: two names of 190, four addresses, 26 numbers and the words
+ROW: Final = 1536
+"""Bytes of a row without its texts: a name, two addresses, twenty-odd numbers, the words; 1,323 at most."""
 
 
 class _Text(ctypes.Structure):
@@ -114,7 +115,7 @@ class Compiled:
     def rows(self, table: Table, ends: NDArray[np.void]) -> tuple[bytes, U64]:
         """As Kernel.rows."""
         given, out = self._given(), []
-        buffer = np.empty(min(len(ends), _FEW) * (_ROW + self._longest), np.uint8)
+        buffer = np.empty(min(len(ends), _FEW) * (ROW + self._longest), np.uint8)
         lengths = np.empty(len(ends), np.uint64)
         for at in range(0, len(ends), _FEW):
             some = ends[at : at + _FEW]
@@ -130,7 +131,7 @@ class Compiled:
         if self._known != len(facts.suffixes):
             self._known = len(facts.suffixes)
             texts = [facts.suffixes, facts.links, flag_texts(), reason_texts()]
-            self._longest = 2 * sum([max(map(len, each)) for each in texts])
+            self._longest = sum([max(map(len, each)) for each in texts])
             made = [_text(each) for each in texts]
             self._held = [
                 _Facts(*[_Text(text, at.ctypes.data) for text, at in made], facts.folder, facts.timestamp), made

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +20,8 @@ CHOICE: Final = "FLOWSHARD_KERNEL"
 
 
 def load() -> ctypes.CDLL | None:
-    """The library; None: there is none, or the other kernel was chosen."""
-    if os.environ.get(CHOICE) == "twin":
+    """The library; None: there is none, the other kernel was chosen, or numbers lie in memory the other way round."""
+    if os.environ.get(CHOICE) == "twin" or sys.byteorder != "little":
         return None
     try:
         library = ctypes.CDLL(str(LIBRARY))

@@ -1,7 +1,7 @@
 /* Names and rows of plain streams: what names.py and report/rows.py spell, for streams of which there is no more to say.
 
    Knows: the spelling. Does not know: files, which streams are plain.
-   Invariant: of the room it was given it uses no more than _ROW bytes a row (compiled.py) and the texts. */
+   Invariant: of the room it was given it uses no more than ROW bytes a row (compiled.py) and the texts. */
 
 #include "plain.h"
 

@@ -147,9 +147,6 @@ class PlainStreams:
         mine = slots[once]
         self._table["runs"][mine] = 1
         self._table["run_size"][mine], self._table["run_start"][mine] = runs.size[once], runs.start[once]
-        for slot in known[known >= 0].tolist():
-            if self._table["runs"][slot] != 1:
-                self._table["runs"][slot] = 2  # they are among the others
         for slot in set(slots[~once & (slots >= 0)].tolist()):
             self._tell_run(slot)
         return _rest(runs, ~once)
@@ -254,15 +251,14 @@ class PlainStreams:
             for number in set(self._table["number"][slots[some]].tolist()):
                 give(number)
 
-    def _write(self, pieces: Pieces, payload: Payload) -> Any:
+    def _write(self, pieces: Pieces, payload: Payload) -> I32:
         new = distinct(pieces.slot[self._table["state"][pieces.slot] != OPEN])
         keep = self._makes_room(len(new))
         if self._folder.made is None:
             result = self._kernel.write(self._table, pieces, payload, keep=keep)
         else:
-            result = self._write_noted(
-                pieces, payload, len(pieces.slot) if keep else max(1, self._folder.room_for_lent)
-            )
+            room = self._folder.room_for_lent - len(self._held)
+            result = self._write_noted(pieces, payload, len(pieces.slot) if keep else max(1, room))
         for slot in new[self._table["descriptor"][new] >= 0].tolist():
             self._held[slot] = None
             self._folder.lend(1)

@@ -70,17 +70,16 @@ class Twin:
         same = []
         news = payload.slices(rows.start, rows.size.tolist())
         for slot, offset, new in zip(rows.slot.tolist(), rows.offset.tolist(), news, strict=True):
-            again = table["state"][slot] == SHUT
-            if table["state"][slot] not in {OPEN, SHUT}:
-                same.append(False)
-                continue
-            try:
-                self._open(table, slot)
-                same.append(os.pread(int(table["descriptor"][slot]), len(new), offset) == new)
+            again, found = table["state"][slot] == SHUT, b""
+            with suppress(OSError):
                 if again:
+                    self._open(table, slot)
+                if table["state"][slot] == OPEN:
+                    found = os.pread(int(table["descriptor"][slot]), len(new), offset)
+            if again and table["state"][slot] == OPEN:
+                with suppress(OSError):  # then it is BROKEN
                     _shut(table, slot)
-            except OSError:
-                same.append(False)
+            same.append(found == new)
         return np.array(same, np.bool_)
 
     def shut(self, table: Table, slots: I64) -> I32:
